@@ -1,0 +1,67 @@
+"""Exceptions and warnings that every layer shares.
+
+Each message is one line that names the thing, its value and the remedy. Each class also derives from the
+built-in that a caller would expect, so `except ValueError` keeps working.
+"""
+
+from __future__ import annotations
+
+
+class FlexictError(Exception):
+    """Anything the user can put right; the command line turns it into one line and exit status 2."""
+
+
+class InputError(FlexictError, ValueError):
+    """A value, table or option that cannot be used as given."""
+
+
+class ImageError(InputError):
+    """A CT volume that cannot be read or must not be embedded."""
+
+
+class UnsupportedFormatError(ImageError):
+    """An image format that this version does not read."""
+
+
+class MaskError(ImageError):
+    """A mask that is empty, unreadable or on another grid than its CT."""
+
+
+class ManifestError(InputError):
+    """A manifest, or one of its rows, that cannot be used."""
+
+
+class CohortError(InputError):
+    """A clinical table that cannot be joined or does not hold what is asked of it."""
+
+
+class StoreError(FlexictError, ValueError):
+    """An embedding store that is missing, damaged or does not hold what is asked of it."""
+
+
+class CheckpointError(FlexictError, ValueError):
+    """A weights file that is missing, unsafe, truncated or made for another network."""
+
+
+class EncoderError(InputError):
+    """An encoder, recipe, pooling or device that cannot be combined as asked."""
+
+
+class AnalysisError(FlexictError, ValueError):
+    """An analysis that the data cannot support, refused by name."""
+
+
+class FigureExportError(FlexictError, RuntimeError):
+    """A figure file that could not be written; everything else was."""
+
+
+class FlexictWarning(UserWarning):
+    """Base of all warnings of this project."""
+
+
+class DataWarning(FlexictWarning):
+    """Rows or columns were left out, or a value was read under an assumption."""
+
+
+class StatisticalWarning(FlexictWarning):
+    """A result that must be read with care; the text says why."""
