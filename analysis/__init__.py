@@ -1,13 +1,18 @@
-"""Embeddings and a clinical table become result objects. Names load on first use."""
+"""Embeddings and a clinical table become result objects.
+
+`from analysis import stage_gradient` gives the function, not the module of the same name: such functions are
+bound here at once (their modules import little), all other names load on first use.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analysis.stage_gradient import stage_gradient
+
 _HOME = {
     "load_cohort": "analysis.cohort",
-    "stage_gradient": "analysis.stage_gradient",
     "retrieval_metrics": "analysis.retrieval",
     "search": "analysis.retrieval",
     "project": "analysis.projection",
@@ -18,13 +23,9 @@ if TYPE_CHECKING:
     from analysis.cohort import load_cohort
     from analysis.projection import project
     from analysis.retrieval import retrieval_metrics, search
-    from analysis.stage_gradient import stage_gradient
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        # the function shadows its module of the same name once that module is imported
-        value = getattr(import_module(_HOME[name]), name)
-        globals()[name] = value
-        return value
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

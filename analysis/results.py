@@ -1,4 +1,4 @@
-"""What every result offers: a summary in words, a table, a dictionary for JSON, a methods paragraph, provenance.
+"""What every result offers: summary in words, table, dictionary for JSON, methods paragraph, provenance.
 
 A result is a frozen dataclass beside the function that makes it. Plots and pages read its numbers and
 compute none of their own.
@@ -40,7 +40,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Base of all results. Subclasses set `command` and write `summary`, `methods_text`, `table` and `details`."""
+    """Base of all results; subclasses set `command` and write `summary`, `methods_text`, `table` and `details`."""
 
     command: ClassVar[str] = ""
 
@@ -66,7 +66,7 @@ class Result:
         raise NotImplementedError(f"{type(self).__name__} must give its own details")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values only, ready for `json.dumps`; a number that does not exist is null, never NaN."""
+        """Plain Python values, ready for `json.dumps`; a number that does not exist is null, never NaN."""
         common = {
             "schema_version": SCHEMA_VERSION,
             "command": self.command,

@@ -18,8 +18,17 @@ _HOME = {
     "Recipe": "flexict_core.preprocess",
     "apply_recipe": "flexict_core.preprocess",
 }
-__all__ = ["RECIPES", "EmbeddingStore", "Recipe", "Volume", "apply_recipe", "embed_manifest", "load_encoder",
-           "load_mask", "load_volume"]
+__all__ = [
+    "RECIPES",
+    "EmbeddingStore",
+    "Recipe",
+    "Volume",
+    "apply_recipe",
+    "embed_manifest",
+    "load_encoder",
+    "load_mask",
+    "load_volume",
+]
 
 if TYPE_CHECKING:
     from flexict_core.embed import embed_manifest
