@@ -1,0 +1,1 @@
+"""The parts of the stage gradient; `analysis.stage_gradient` puts them together."""

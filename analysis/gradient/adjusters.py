@@ -1,0 +1,138 @@
+"""What an adjuster says about the stage: its basis, the stage given the adjusters, and redraws from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexict_core.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DETERMINED_LOG_LOSS = 0.05  # mean negative log-likelihood below which the adjusters all but name the stage
+
+
+@dataclass(frozen=True)
+class AdjusterBasis:
+    """Columns that span what the adjusters can say.
+
+    `matrix` [n, q]: standardised, full rank, no intercept; `description`: one phrase a column of the table.
+    """
+
+    matrix: np.ndarray
+    description: tuple[str, ...]
+
+
+def spline_df(n: int) -> int:
+    """Degrees of freedom of a continuous adjuster's spline: 1 (linear) for small n, at most 4."""
+    return int(np.clip(n // 20, 1, 4))
+
+
+def adjuster_basis(table: pd.DataFrame) -> AdjusterBasis:
+    """Natural cubic splines for numbers, indicator columns for categories; collinear columns left out.
+
+    A number with no more distinct values than the spline has degrees of freedom + 1 is taken as a category.
+    The basis is made from the adjusters alone, without a look at the stage.
+
+    Raises:
+        AnalysisError: a column with a single value, or with a missing one.
+    """
+    n = len(table)
+    blocks, description = [], []
+    for name in table.columns:
+        values = table[name]
+        if values.isna().any():
+            raise AnalysisError(
+                f"adjuster {name!r} is missing for {int(values.isna().sum())} of {n} patients"
+            )
+        levels = sorted(set(values.tolist()), key=str)
+        if len(levels) < 2:
+            raise AnalysisError(f"adjuster {name!r} has the single value {levels[0]!r}: leave it out")
+        numeric = np.issubdtype(np.asarray(values.tolist()).dtype, np.number)
+        df = spline_df(n)
+        if numeric and len(levels) > df + 1:
+            blocks.append(_spline(np.asarray(values, dtype=float), df))
+            description.append(f"{name} (natural cubic spline, {df} df)" if df > 1 else f"{name} (linear)")
+        else:
+            blocks.append(np.column_stack([(values == level).to_numpy(float) for level in levels[1:]]))
+            description.append(f"{name} ({len(levels)} categories)")
+    return AdjusterBasis(_full_rank(np.column_stack(blocks)), tuple(description))
+
+
+def _spline(x: np.ndarray, df: int) -> np.ndarray:
+    """Natural cubic spline basis [n, df] with quantile knots (linear for df = 1)."""
+    if df == 1:
+        return x[:, None]
+    from patsy import dmatrix
+
+    z = (x - x.mean()) / x.std()
+    try:
+        return np.asarray(dmatrix(f"cr(z, df={df}, constraints='center') - 1", {"z": z}))
+    except ValueError:  # quantile knots that coincide, where one value is very frequent
+        return z[:, None]
+
+
+def _full_rank(matrix: np.ndarray) -> np.ndarray:
+    """Standardised columns without those that the earlier ones (and the intercept) already span."""
+    kept: list[np.ndarray] = []
+    span = np.ones((matrix.shape[0], 1)) / np.sqrt(matrix.shape[0])
+    for column in matrix.T:
+        rest = column - span @ (span.T @ column)
+        if np.linalg.norm(rest) > 1e-8 * (np.linalg.norm(column) + 1e-300):
+            kept.append((column - column.mean()) / column.std())
+            span = np.column_stack([span, rest / np.linalg.norm(rest)])
+    return np.column_stack(kept)
+
+
+def stage_given_adjusters(basis: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """P(stage | adjusters) [n, K]: multinomial logistic regression with a weak ridge (C = 10).
+
+    Raises:
+        AnalysisError: the adjusters determine the stage, so that nothing is left to test.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=10.0, max_iter=5000, tol=1e-6).fit(basis, codes)
+    probability = model.predict_proba(basis)
+    loss = -np.mean(np.log(np.maximum(probability[np.arange(codes.size), codes], 1e-300)))
+    if loss < _DETERMINED_LOG_LOSS:
+        raise AnalysisError(
+            f"the adjusters determine the stage (mean log-loss {loss:.3f}): nothing is left to test beyond "
+            "them; leave out the one that defines the stage"
+        )
+    return probability
+
+
+def redrawn_stages(
+    probability: np.ndarray, draws: int, rng: np.random.Generator, *, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """[n, draws] stage codes drawn from P(stage | adjusters): the conditional randomisation of the stage.
+
+    Source: Candès, Fan, Janson & Lv, J. R. Stat. Soc. B 80 (2018) 551, §3.
+    """
+    cumulative = np.cumsum(probability, axis=1)[:, :-1]  # [n, K-1]
+    u = rng.random((draws, probability.shape[0]))
+    codes = np.zeros(u.shape, dtype=np.int64)
+    for k in range(cumulative.shape[1]):
+        codes += u > cumulative[:, k]
+    return codes.T
+
+
+def residual_projector(basis: np.ndarray) -> np.ndarray:
+    """Orthonormal basis Q [n, q + 1] of (1, basis); the residual of y is y − Q Qᵀ y."""
+    Q, _ = np.linalg.qr(np.column_stack([np.ones(basis.shape[0]), basis]))
+    return Q
+
+
+def strata_of(values: Sequence[float] | np.ndarray, *, categorical: bool) -> np.ndarray:
+    """Strata [n] of the main adjuster: its categories, or 2–5 groups of equal count."""
+    array = np.asarray(values)
+    if categorical:
+        return np.unique(array.astype(str), return_inverse=True)[1]
+    n_strata = int(np.clip(array.size // 20, 2, 5))
+    edges = np.quantile(array.astype(float), np.arange(1, n_strata) / n_strata)
+    return np.searchsorted(edges, array.astype(float), side="right")
