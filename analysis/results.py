@@ -40,7 +40,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Base of all results; subclasses set `command` and write `summary`, `methods_text`, `table` and `details`."""
+    """Base of all results; subclasses write `summary`, `methods_text`, `table` and `details`."""
 
     command: ClassVar[str] = ""
 

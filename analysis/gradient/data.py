@@ -70,7 +70,9 @@ def gather(
     patients: Sequence[Any] | None,
 ) -> StageData:
     """Join, order, average and check; refuse what cannot be tested, warn of what makes it weak."""
-    if hasattr(data, "with_stage"):
+    from analysis.cohort import Cohort
+
+    if isinstance(data, Cohort):
         raw = _from_cohort(data, stage, order=order, adjust=adjust, groups=groups)
     else:
         raw = _from_arrays(data, stage, order=order, adjust=adjust, groups=groups, patients=patients)

@@ -29,7 +29,7 @@ def concordance(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> np.ndar
         # sorted from the other end, ties stand the other way round: the mean of the two counts ties half
         order = np.argsort(S[:, ::-1], axis=1, kind="stable")
         below = (below + _pairs_below(np.take_along_axis(Y[:, ::-1], order, 1), n_stages)) / 2
-    counts = np.stack([(k == Y).sum(axis=1) for k in range(n_stages)]).astype(float)
+    counts = np.stack([np.count_nonzero(np.equal(Y, k), axis=1) for k in range(n_stages)]).astype(float)
     pairs = (counts.sum(axis=0) ** 2 - (counts**2).sum(axis=0)) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         value = below / pairs
@@ -115,8 +115,8 @@ def standardised_stage_means(scores: np.ndarray, codes: np.ndarray, n_stages: in
     Y = codes[:, None] if codes.ndim == 1 else codes
     n, means, square = S.shape[0], [], np.zeros(max(S.shape[1], Y.shape[1]))
     for k in range(n_stages):
-        here = k == Y
-        count = here.sum(axis=0)
+        here = np.equal(Y, k)
+        count = np.count_nonzero(here, axis=0)
         inside = np.where(here, S, 0.0)
         mean = inside.sum(axis=0) / np.maximum(count, 1)
         means.append(mean)

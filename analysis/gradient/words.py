@@ -68,8 +68,8 @@ def summary(r: StageGradientResult) -> str:
         lines += _adjuster_lines(r.adjusters, t)
     if t.p_value >= r.alpha:
         lines.append(
-            f"Power: with n = {r.n}, a concordance of {r.minimum_detectable_concordance:.2f} or more would have "
-            "been found in 80 % of studies."
+            f"Power: with n = {r.n}, a concordance of {r.minimum_detectable_concordance:.2f} or more would "
+            "have been found in 80 % of studies."
         )
     if r.provenance.synthetic:
         lines.append("Synthetic data: says nothing about patients.")
@@ -95,23 +95,28 @@ def methods_text(r: StageGradientResult) -> str:
     p, t = r.parameters, r.trend
     stages = ", ".join(f"{s.label} (n = {s.n})" for s in r.stages)
     within = f" within {p['group']}" if p["group"] else ""
-    parts = [
-        f"**Stage gradient.** Embeddings ({p['dimensions']} dimensions, {r.n} patients, one row each) were tested "
-        f"for a monotonic trend over {p['stage']}: {stages}. A stage axis was cross-fitted in {p['folds']} "
-        f"patient-level folds repeated {p['repeats']} times, drawn without regard to stage: in each training "
-        "fold embeddings were standardised and a ridge regression was fitted to the stage (equally spaced, "
-        f"centred) with a penalty giving {p['effective_df']:.1f} effective degrees of freedom. A patient's "
-        "score is the mean of the held-out predictions, in pooled within-stage standard deviations.",
-        f"**Trend.** The statistic is the concordance P(score_i < score_j | stage_i < stage_j), ties half "
+    axis = (
+        f"**Stage gradient.** Embeddings ({p['dimensions']} dimensions, {r.n} patients, one row each) were "
+        f"tested for a monotonic trend over {p['stage']}: {stages}. A stage axis was cross-fitted in "
+        f"{p['folds']} patient-level folds repeated {p['repeats']} times, drawn without regard to stage: in each "
+        "training fold embeddings were standardised and a ridge regression was fitted to the stage (equally "
+        f"spaced, centred) with a penalty giving {p['effective_df']:.1f} effective degrees of freedom. A "
+        "patient's score is the mean of the held-out predictions, in pooled within-stage standard deviations."
+    )
+    trend = (
+        "**Trend.** The statistic is the concordance P(score_i < score_j | stage_i < stage_j), ties half "
         f"(Jonckheere–Terpstra). Its p-value comes from {t.permutations} permutations of stage{within}, each "
-        f"refitted exactly. Its 95 % interval inverts a score test whose variance runs from the permutation "
+        "refitted exactly. Its 95 % interval inverts a score test whose variance runs from the permutation "
         f"variance at 0.5 to that of fixed scores; it estimates the {t.estimand}. "
-        f"Result: {t.concordance:.3f} ({interval_text(t.ci, 3)}), {p_text(t.p_value, t.permutations)}.",
+        f"Result: {t.concordance:.3f} ({interval_text(t.ci, 3)}), {p_text(t.p_value, t.permutations)}."
+    )
+    steps = (
         "**Steps.** Each pair of neighbouring stages was compared by the difference of mean scores, one-sided, "
-        "by exchanging labels between the two stages with refit; all steps together by the "
-        f"intersection–union principle ({p_text(r.strict.p_value, t.permutations)}). Stage means were also fitted "
-        "by isotonic regression. A step is called reversed only if its 95 % interval lies below zero.",
-    ]
+        "by exchanging labels between the two stages with refit; all steps together by the intersection–union "
+        f"principle ({p_text(r.strict.p_value, t.permutations)}). Stage means were also fitted by isotonic "
+        "regression. A step is called reversed only if its 95 % interval lies below zero."
+    )
+    parts = [axis, trend, steps]
     if r.adjusters is not None:
         parts.append(_adjusted_methods(r, r.adjusters))
     parts.append(f"Level {r.alpha:g}; seed {r.provenance.seed}. Research use only.")
@@ -124,15 +129,16 @@ def _adjusted_methods(r: StageGradientResult, a: Adjusters) -> str:
     draws = r.trend.permutations
     return (
         f"**Beyond adjusters.** Adjusters: {'; '.join(a.basis)}. Inside every training fold the embedding was "
-        "residualised on them before the axis was fitted; the statistic is the correlation of the held-out score "
-        f"with the residual stage ({a.adjusted_statistic:+.3f}). Primary test: {draws} redraws of the stage from a "
-        "multinomial logistic model of stage given adjusters (conditional randomisation, "
+        "residualised on them before the axis was fitted; the statistic is the correlation of the held-out "
+        f"score with the residual stage ({a.adjusted_statistic:+.3f}). Primary test: {draws} redraws of the "
+        "stage from a multinomial logistic model of stage given adjusters (conditional randomisation, "
         f"{p_text(a.p_conditional, draws)}); second: Freedman–Lane permutation of the residual stage "
-        f"({p_text(a.p_freedman_lane, draws)}). “Beyond adjusters” needs both below {r.alpha:g}; “explained by "
-        "adjusters” needs both above it, a trend, and an added concordance whose 95 % interval ends below "
+        f"({p_text(a.p_freedman_lane, draws)}). “Beyond adjusters” needs both below {r.alpha:g}; “explained "
+        "by adjusters” needs both above it, a trend, and an added concordance whose 95 % interval ends below "
         f"{a.relevant_gain:g}. The adjusters alone reach a cross-fitted concordance of "
         f"{a.baseline_concordance:.3f} ({interval_text(a.baseline_ci, 3)}); adding the score changes it by "
-        f"{a.added_value:+.3f} ({interval_text(a.added_value_ci, 3)})."
+        f"{a.added_value:+.3f} ({interval_text(a.added_value_ci, 3)}). What is left beyond an adjuster may "
+        "still be the adjuster where it was measured with error."
     )
 
 
@@ -140,10 +146,11 @@ def estimates_table(r: StageGradientResult) -> pd.DataFrame:
     """One row an estimate: section, estimate, value, 95 % interval, p, test, n."""
     import pandas as pd
 
+    n = r.n
     t, refit = r.trend, f"permutation with refit, {r.trend.permutations} draws"
     rows: list[tuple[str, str, float | None, Interval | None, float | None, str, int | str]] = [
-        ("trend", "concordance", t.concordance, t.ci, t.p_value, refit, r.n),
-        ("trend", "Kendall tau-b", t.kendall_tau, None, None, "", r.n),
+        ("trend", "concordance", t.concordance, t.ci, t.p_value, refit, n),
+        ("trend", "Kendall tau-b", t.kendall_tau, None, None, "", n),
         (
             "trend",
             "minimum detectable concordance (80 % power)",
@@ -156,10 +163,10 @@ def estimates_table(r: StageGradientResult) -> pd.DataFrame:
     ]
     rows += [("stage", f"mean score {s.label} (SD)", s.mean_score, s.ci, None, "", s.n) for s in r.stages]
     for s in r.steps:
-        name, n = f"{s.from_stage} → {s.to_stage}", f"{s.n_from} + {s.n_to}"
-        rows.append(("step", f"difference {name} (SD)", s.difference, s.ci, s.p_value, refit, n))
-        rows.append(("step", f"AUC {name}", s.auc, None, None, "", n))
-    rows.append(("every step", "intersection–union", None, None, r.strict.p_value, "largest step p", r.n))
+        name, both = f"{s.from_stage} → {s.to_stage}", f"{s.n_from} + {s.n_to}"
+        rows.append(("step", f"difference {name} (SD)", s.difference, s.ci, s.p_value, refit, both))
+        rows.append(("step", f"AUC {name}", s.auc, None, None, "", both))
+    rows.append(("every step", "intersection–union", None, None, r.strict.p_value, "largest step p", n))
     rows.append(
         (
             "every step",
@@ -174,14 +181,14 @@ def estimates_table(r: StageGradientResult) -> pd.DataFrame:
     if (a := r.adjusters) is not None:
         draws = f"{t.permutations} draws"
         rows += [
-            ("adjusters", "concordance of adjusters alone", a.baseline_concordance, a.baseline_ci, None, "", r.n),
-            ("adjusters", "concordance of adjusters + score", a.combined_concordance, None, None, "", r.n),
-            ("adjusters", "added concordance", a.added_value, a.added_value_ci, None, "", r.n),
+            ("adjusters", "concordance of adjusters alone", a.baseline_concordance, a.baseline_ci, None, "", n),
+            ("adjusters", "concordance of adjusters + score", a.combined_concordance, None, None, "", n),
+            ("adjusters", "added concordance", a.added_value, a.added_value_ci, None, "", n),
             ("adjusters", "adjusted correlation", a.adjusted_statistic, None, a.p_conditional,
-             f"conditional randomisation, {draws}", r.n),
+             f"conditional randomisation, {draws}", n),
             ("adjusters", "adjusted correlation", a.adjusted_statistic, None, a.p_freedman_lane,
-             f"Freedman–Lane, {draws}", r.n),
-            ("adjusters", f"concordance within {a.strata}", a.stratified_concordance, None, None, "", r.n),
+             f"Freedman–Lane, {draws}", n),
+            ("adjusters", f"concordance within {a.strata}", a.stratified_concordance, None, None, "", n),
         ]  # fmt: skip
     return pd.DataFrame(
         [
