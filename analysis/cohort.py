@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 20
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Cohort:
     """One row a patient, in the same order in `X`, `patient_id` and `table`.
 
@@ -61,8 +61,8 @@ class Cohort:
     data_sha256: Mapping[str, str] = field(default_factory=dict)
     store: Path | None = None
 
-    def __len__(self) -> int:
-        return len(self.patient_id)
+    def __repr__(self) -> str:
+        return f"Cohort({self.name!r}: {self.n} patients × {self.X.shape[1]} dimensions of {self.embedding_id!r})"
 
     @property
     def n(self) -> int:
@@ -220,7 +220,7 @@ def load_cohort(
         id_column=id_column,
         embedding_id=held.embedding_id,
         encoder=str(held.spec.get("encoder", "")),
-        licence=held.spec.get("licence"),
+        licence=held.spec.get("licence") or None,
         synthetic=bool(held.spec.get("synthetic", False)),
         data_sha256=_hashes(table, held, X, patients),
         store=Path(archive.path),

@@ -92,13 +92,17 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise
     except Exception as error:  # parsers raise many types; all mean that this file cannot be read
         raise InputError(
-            f"table {str(file)!r} cannot be read as {kind[1:]} ({error}): save it again"
+            f"table {str(file)!r} cannot be read as {kind[1:]} ({_words(error)}): save it again"
         ) from None
     if frame.shape[0] == 0:
         raise InputError(
             f"table {str(file)!r} has no rows under its header: give a table with one row a patient"
         )
     return frame
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _csv(file: Path) -> pd.DataFrame:
@@ -121,7 +125,7 @@ def _csv(file: Path) -> pd.DataFrame:
         index_col=False,
         header=0,
         names=_names([h.strip() for h in header], file),
-    )
+    ).fillna("")  # a line with fewer cells than the header
     return frame.loc[:, [not (c.startswith("unnamed ") and (frame[c] == "").all()) for c in frame.columns]]
 
 
