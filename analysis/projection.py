@@ -1,0 +1,248 @@
+"""A two-dimensional picture of an embedding: PCA, or UMAP on an exact neighbour graph.
+
+A UMAP is a picture, not a fixed map: where new patients would fall depends on who else is sent with them, so
+nothing here places new patients. How far the picture can be believed is printed with it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+import numpy as np
+
+from analysis.cohort import Cohort
+from analysis.results import Result
+from analysis.vectors import Metric, Space, as_vectors, comparable, nearest_rows
+from flexict_core.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Method = Literal["umap", "pca"]
+_FEWEST = 5  # trustworthiness needs k < n / 2, and k = 1 says nothing
+_JUDGED = 3000  # patients on whom the picture is judged at most: the check needs all pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionResult(Result):
+    """coordinates [n, 2] in arbitrary units (UMAP) or in units of the compared vectors (PCA); patient_id [n].
+
+    trustworthiness: of the k nearest in the picture, how few are strangers in the embedding; continuity: of
+    the k nearest in the embedding, how few are torn apart in the picture (Venna & Kaski 2001). 1 is best; a
+    random picture has about 0.5. explained_variance: share of the variance along each axis (PCA only).
+    """
+
+    command: ClassVar[str] = "project"
+
+    method: Method
+    coordinates: np.ndarray
+    patient_id: np.ndarray
+    trustworthiness: float
+    continuity: float
+    k: int
+    judged: int
+    explained_variance: tuple[float, float] | None
+    parameters: dict[str, Any]
+    space: str
+
+    def table(self) -> pd.DataFrame:
+        import pandas as pd
+
+        x, y = self.coordinates.T
+        return pd.DataFrame({"patient_id": self.patient_id, "x": x, "y": y})
+
+    def summary(self) -> str:
+        return self.verdict
+
+    def methods_text(self) -> str:
+        p = self.parameters
+        if self.method == "pca":
+            shares = " and ".join(f"{100 * v:.1f} %" for v in self.explained_variance or ())
+            how = f"by principal components ({shares} of the variance)"
+        else:
+            how = (
+                f"by UMAP ({p['n_neighbors']} neighbours from an exact search, minimum distance {p['min_dist']:g}, "
+                f"{p['epochs']} epochs, started from the principal components, seed {self.provenance.seed})"
+            )
+        sample = "" if self.judged == self.n else f" on a random sample of {self.judged} patients"
+        return (
+            f"The embeddings of {self.n} patients were projected to two dimensions {how}; {self.space}. "
+            f"Trustworthiness was {self.trustworthiness:.3f} and continuity {self.continuity:.3f} "
+            f"(k = {self.k}{sample}; Venna and Kaski 2001). Distances in the picture are not measured quantities."
+        )
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "trustworthiness": self.trustworthiness,
+            "continuity": self.continuity,
+            "k": self.k,
+            "judged": self.judged,
+            "explained_variance": self.explained_variance,
+            "coordinates": self.table().to_dict(orient="records"),
+        }
+
+
+def project(
+    data: Cohort | np.ndarray,
+    *,
+    method: Method = "umap",
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    metric: Metric | None = None,
+    patient_id: Sequence[Any] | None = None,
+    seed: int = 0,
+) -> ProjectionResult:
+    """Project a cohort, or an array [n, d], to two dimensions.
+
+    metric: "cosine" of the vectors (the default), or "euclidean" distance of standardised dimensions (the
+    default for named features, whose units differ). n_neighbors counts the patient itself, as UMAP does; it
+    is lowered where there are too few patients, which `warnings` says. The same call gives the same picture.
+    Raises AnalysisError below 5 patients, below 2 dimensions and where all embeddings are equal.
+    """
+    _check(method, n_neighbors, min_dist, metric)
+    vectors = as_vectors(data, patient_id=patient_id)
+    n, dim = vectors.X.shape
+    if n < _FEWEST:
+        raise AnalysisError(f"{n} patients are too few for a picture: project needs at least {_FEWEST}")
+    if dim < 2:
+        raise AnalysisError(f"the embedding has {dim} dimension: a picture in two needs at least 2")
+    if metric is None:
+        metric = "cosine" if vectors.feature_names is None else "euclidean"
+    space = comparable(vectors, metric=metric)
+    components, explained = _principal(space.points, seed)
+    notes = [*vectors.warnings]
+    parameters: dict[str, Any] = {"method": method, "metric": metric, "standardised": space.standardised}
+    coordinates = components
+    if method == "umap":
+        near = min(n_neighbors, n - 1)
+        if near < n_neighbors:
+            notes.append(f"n_neighbors lowered from {n_neighbors} to {near}: there are {n} patients")
+        epochs = 500 if n <= 10_000 else 200
+        parameters |= {"n_neighbors": near, "min_dist": min_dist, "epochs": epochs}
+        coordinates = _umap(space, components, near, min_dist=min_dist, epochs=epochs, seed=seed)
+    k = min(n_neighbors, (min(n, _JUDGED) - 1) // 2)
+    judged = np.sort(np.random.default_rng(seed).permutation(n)[:_JUDGED])
+    trust, continuity = _faithful(space.points[judged], coordinates[judged], k)
+    return ProjectionResult(
+        n=n,
+        verdict=(
+            f"{method.upper()} of {n} patients: trustworthiness {trust:.3f}, continuity {continuity:.3f} "
+            f"(k = {k}; 1 is best)"
+        ),
+        warnings=tuple(notes),
+        provenance=vectors.provenance(
+            parameters=parameters,
+            seed=seed,
+            libraries=("umap-learn", "faiss-cpu") if method == "umap" else (),
+        ),
+        method=method,
+        coordinates=coordinates,
+        patient_id=vectors.patient_id,
+        trustworthiness=trust,
+        continuity=continuity,
+        k=k,
+        judged=len(judged),
+        explained_variance=explained if method == "pca" else None,
+        parameters=parameters,
+        space=space.describe(),
+    )
+
+
+def _check(method: str, n_neighbors: int, min_dist: float, metric: str | None) -> None:
+    for value, name, known in ((method, "method", Method), (metric or "cosine", "metric", Metric)):
+        if value not in get_args(known):
+            raise AnalysisError(f"{name} {value!r} is not known: choose {' or '.join(get_args(known))}")
+    if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, int) or n_neighbors < 2:
+        raise AnalysisError(f"n_neighbors = {n_neighbors!r}: give a whole number of at least 2")
+    if not 0 <= min_dist <= 1:
+        raise AnalysisError(f"min_dist = {min_dist!r}: give a number from 0 to 1")
+
+
+def _principal(points: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """First two principal components [n, 2] and their shares of the variance.
+
+    Signs are fixed (scikit-learn makes the largest loading of each axis positive), so that a picture never
+    flips.
+    """
+    from sklearn.decomposition import PCA
+
+    if np.ptp(points, axis=0).max() <= 1e-12 * max(np.abs(points).max(), 1.0):
+        raise AnalysisError(f"all {len(points)} embeddings are equal: there is nothing to project")
+    solver = "full" if min(points.shape) <= 1000 else "arpack"  # both exact; the second is for large tables
+    pca = PCA(n_components=2, svd_solver=solver, random_state=seed)
+    coordinates = pca.fit_transform(points)
+    first, second = (float(v) for v in pca.explained_variance_ratio_)
+    return coordinates, (first, second)
+
+
+def _umap(
+    space: Space, start: np.ndarray, near: int, *, min_dist: float, epochs: int, seed: int
+) -> np.ndarray:
+    """UMAP of a neighbour graph that was searched exactly, one thread, so that a seed fixes the picture."""
+    umap = _umap_functions()
+    index, distance = _neighbour_graph(space, near)
+    random = np.random.RandomState(seed)
+    graph = umap.fuzzy_simplicial_set(
+        space.points, near, random, space.metric, knn_indices=index, knn_dists=distance
+    )[0]
+    a, b = umap.find_ab_params(1.0, min_dist)
+    # noise of 1e-5 of the picture separates equal patients
+    noise = np.random.default_rng(seed).normal(scale=1e-4, size=start.shape)
+    start = 10 * start / np.abs(start).max() + noise
+    coordinates, _ = umap.simplicial_set_embedding(
+        space.points,
+        graph,
+        n_components=2,
+        initial_alpha=1.0,
+        a=a,
+        b=b,
+        gamma=1.0,
+        negative_sample_rate=5,
+        n_epochs=epochs,
+        init=start.astype(np.float32),
+        random_state=random,
+        metric=space.metric,
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds={},
+        output_dens=False,
+        parallel=False,
+    )
+    return np.asarray(coordinates, dtype=np.float64)
+
+
+def _umap_functions() -> Any:
+    """umap's functions; its class would warn that a searched graph allows no transform, which nobody is offered."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
+        from umap import umap_
+    return umap_
+
+
+def _neighbour_graph(space: Space, near: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and distances [n, near]; each patient is its own first neighbour, also where others are equal."""
+    n = len(space.points)
+    index, value = nearest_rows(space.points, space.points, min(near + 1, n), metric=space.metric)
+    distance = np.maximum(1.0 - value, 0.0) if space.metric == "cosine" else value
+    own = index == np.arange(n)[:, None]
+    order = np.argsort(~own, axis=1, kind="stable")[:, :near]
+    index, distance = np.take_along_axis(index, order, axis=1), np.take_along_axis(distance, order, axis=1)
+    index[:, 0], distance[:, 0] = np.arange(n), 0.0
+    return index.astype(np.int32), distance
+
+
+def _faithful(points: np.ndarray, picture: np.ndarray, k: int) -> tuple[float, float]:
+    """Trustworthiness, and continuity, which is trustworthiness with the two spaces swapped.
+
+    Both compare Euclidean neighbours; those of rows of length one are the neighbours by cosine.
+    """
+    from sklearn.manifold import trustworthiness
+
+    return (
+        float(trustworthiness(points, picture, n_neighbors=k)),
+        float(trustworthiness(picture, points, n_neighbors=k)),
+    )
