@@ -1,0 +1,195 @@
+"""The steps of each kind of recipe: (volume, recipe, roi) → [D, H, W] on axes towards S, P, L.
+
+Volumes are scored part by part: mean and deviation come from all voxels, but only the voxels that a recipe
+keeps are turned into floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from flexict_core.errors import ImageError, MaskError
+from flexict_core.resample import (
+    AIR_HU,
+    Taps,
+    interpolate,
+    resample_linear,
+    resample_nearest,
+    resampled_size,
+    resize_linear,
+    taps_at,
+)
+from flexict_core.volume import Volume
+
+if TYPE_CHECKING:
+    from flexict_core.preprocess import Recipe
+
+_MASK_MM = 2.0  # both ROI recipes measure the mask on this grid, whatever the CT is sampled at
+
+
+class _Score(NamedTuple):
+    """Clip and z-score of one volume; `of` applies them to any part of it."""
+
+    low: float
+    high: float
+    mean: np.float32
+    std: np.float32
+    minimum: float  # HU, after clipping
+
+    def of(self, hu: np.ndarray | float) -> np.ndarray:
+        values = np.clip(np.asarray(hu, dtype=np.float32), self.low, self.high)
+        values -= self.mean
+        values /= self.std
+        return values
+
+
+def _score(volume: Volume, recipe: Recipe) -> _Score:
+    """Mean and standard deviation of the clipped volume, in float64 and plane by plane to stay small."""
+    total = squares = 0.0
+    minimum = np.inf
+    for plane in volume.array:
+        values = np.clip(plane, recipe.hu_low, recipe.hu_high, dtype=np.float64).ravel()
+        total += float(values.sum())
+        squares += float(values @ values)
+        minimum = min(minimum, float(values.min()))
+    count = volume.array.size
+    mean = total / count
+    variance = (squares - total * mean) / max(count - recipe.ddof, 1)
+    if not variance > 1e-6:  # HU are whole numbers in nearly every file: less than this is rounding
+        raise ImageError(
+            f"{volume.source or 'volume'}: every voxel is {mean:g} HU once clipped to {recipe.hu_low:g}…"
+            f"{recipe.hu_high:g}; give a volume with contrast"
+        )
+    return _Score(recipe.hu_low, recipe.hu_high, np.float32(mean), np.float32(np.sqrt(variance)), minimum)
+
+
+def _centred(have: int, want: int) -> tuple[slice, slice]:
+    """Padding or centre crop of one axis: where it goes in an axis of `want` voxels, and what of it does."""
+    if have < want:
+        before = (want - have) // 2
+        return slice(before, before + have), slice(0, have)
+    start = have // 2 - want // 2
+    return slice(0, want), slice(start, start + want)
+
+
+def _cut(start: int, length: int, size: int) -> slice:
+    """The part of a run of voxels that lies on an axis of `size`."""
+    return slice(max(start, 0), min(start + length, size))
+
+
+def _centred_cube(volume: Volume, score: _Score, side: int) -> np.ndarray:
+    """The z-scored volume, padded with its minimum or cropped to a cube."""
+    cube = np.full((side,) * 3, score.of(score.minimum), np.float32)
+    into, taken = zip(*(_centred(n, side) for n in volume.shape_zyx), strict=True)
+    cube[into] = score.of(volume.array[taken])
+    return cube
+
+
+def _whole(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
+    return _centred_cube(fine, _score(fine, recipe), recipe.size)
+
+
+def _whole_resized(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
+    cube = _centred_cube(fine, _score(fine, recipe), max(fine.shape_zyx))
+    return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
+
+
+def _slices(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
+    score = _score(fine, recipe)
+    depth, height, width = fine.shape_zyx
+    side = max(height, width)
+    (rows, _), (columns, _) = _centred(height, side), _centred(width, side)
+    square = np.full((side, side), score.of(AIR_HU), np.float32)
+    out = np.empty((depth, recipe.size, recipe.size), np.float32)
+    for z in range(depth):
+        square[rows, columns] = score.of(fine.array[z])
+        out[z] = resize_linear(square, (recipe.size,) * 2, align_corners=recipe.align_corners)
+    return out
+
+
+def _native(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    return volume.to_orientation("LPS").array
+
+
+def _roi_adaptive(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    if roi is None or recipe.roi_scale is None:
+        raise MaskError(f"recipe {recipe.name!r} needs a mask")
+    mask = resample_nearest(roi, _MASK_MM).to_orientation("LPS")
+    where_zyx = np.nonzero(mask.array)
+    if not len(where_zyx[0]):
+        raise MaskError(
+            f"{roi.source or 'mask'}: {np.count_nonzero(roi.array)} voxels are too few, none is left at "
+            f"{_MASK_MM:g} mm; use recipe 'roi_fixed_32'"
+        )
+    side = max(int(axis.max() - axis.min()) + 1 for axis in where_zyx)
+    length = max(1, round(side * recipe.roi_scale))
+
+    fine = resample_linear(volume, recipe.spacing_mm).to_orientation("LPS")
+    centre = fine.world_to_index(_centroid_lps_mm(mask))
+    box = tuple(
+        _cut(round(_settled(c)) - length // 2, length, n)
+        for c, n in zip(centre[::-1], fine.shape_zyx, strict=True)
+    )
+    cube = _score(fine, recipe).of(fine.array[box])
+    return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
+
+
+def _roi_fixed(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    if roi is None or recipe.cube_voxels is None:
+        raise MaskError(f"recipe {recipe.name!r} needs a mask")
+    mask = resample_nearest(roi, _MASK_MM)
+    centre_lps_mm = _centroid_lps_mm(mask if mask.array.any() else roi)
+    score = _score(volume, recipe)
+
+    # The fine grid starts at the RAS corner of the volume; only the cube's own points on it are computed.
+    ras = volume.to_orientation("RAS")
+    centre_mm = ras.world_to_index(centre_lps_mm)[::-1] * ras.spacing_zyx_mm
+    fine_size = resampled_size(ras, recipe.spacing_mm)
+    box, taps, beyond = [], {}, []
+    for axis, (n, side) in enumerate(zip(ras.shape_zyx, ras.spacing_zyx_mm, strict=True)):
+        centre = float(centre_mm[axis]) / recipe.spacing_mm
+        points = _cube_points(centre, recipe.cube_voxels, fine_size[axis], turned=axis > 0)
+        position = points * (recipe.spacing_mm / side)
+        low, high, weight = taps_at(position, n)
+        first = int(low.min())
+        box.append(slice(first, int(high.max()) + 1))
+        taps[axis] = Taps(low - first, high - first, weight)
+        beyond.append(position > n - 0.5)
+    cube = interpolate(score.of(ras.array[tuple(box)]).astype(np.float64), taps).astype(np.float32)
+    for axis, outside in enumerate(beyond):
+        cube[(slice(None),) * axis + (outside,)] = score.of(AIR_HU)
+    return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
+
+
+def _cube_points(centre: float, length: int, size: int, *, turned: bool) -> np.ndarray:
+    """Indices on a RAS axis of `size` points that a cube takes, in LPS order (y and x are `turned`)."""
+    last = size - 1
+    start = int(_settled(last - centre if turned else centre)) - length // 2  # int() truncates
+    kept = _cut(start, length, size)
+    points = np.arange(kept.start, kept.stop)
+    return last - points if turned else points
+
+
+def _settled(index: float) -> float:
+    """Without the last bits: symmetric masks centre on whole and half indices, where noise would decide."""
+    return round(float(index), 6)
+
+
+def _centroid_lps_mm(mask: Volume) -> np.ndarray:
+    return mask.index_to_world([axis.mean() for axis in np.nonzero(mask.array)[::-1]])
+
+
+STEPS: dict[str, Callable[[Volume, Recipe, Volume | None], np.ndarray]] = {
+    "whole": _whole,
+    "whole_resized": _whole_resized,
+    "slices": _slices,
+    "roi_adaptive": _roi_adaptive,
+    "roi_fixed": _roi_fixed,
+    "native": _native,
+}
