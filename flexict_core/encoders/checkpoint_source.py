@@ -1,0 +1,107 @@
+"""Where a checkpoint comes from: a path, an environment variable or the Hugging Face hub. No code is run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from flexict_core.errors import CheckpointError
+
+WEIGHTS_LICENCE = "CC BY-NC-ND 4.0"
+HUB_REPOSITORIES = {
+    "flexict-2d": "ricklisz123/FlexiCT-2D",
+    "flexict-3d": "ricklisz123/FlexiCT-3D",
+    "flexict-3d-vlm": "ricklisz123/FlexiCT-3D-VLM",
+}
+_VARIABLES = {
+    "flexict-2d": ("FLEXICT_CHECKPOINT", "FLEXICT_2D_CHECKPOINT"),
+    "flexict-3d": ("FLEXICT_CHECKPOINT", "FLEXICT_3D_CHECKPOINT"),
+    "flexict-3d-vlm": ("FLEXICT_CHECKPOINT", "FLEXICT_VLM_CHECKPOINT"),
+}
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+_HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+def environment_checkpoint(name: str) -> tuple[str, str] | None:
+    """(variable, value) that names the checkpoint of encoder `name`; the general variable goes first."""
+    found = ((variable, os.environ.get(variable, "").strip()) for variable in _VARIABLES[name])
+    return next((pair for pair in found if pair[1]), None)
+
+
+def how_to_get(name: str) -> str:
+    """One sentence: how to come by the weights of encoder `name`, and their licence."""
+    return (
+        f"pass --checkpoint PATH or --checkpoint hf:{HUB_REPOSITORIES[name]}, or set {_VARIABLES[name][1]} "
+        f"(weights: {WEIGHTS_LICENCE}, non-commercial, not part of this project)"
+    )
+
+
+def resolve_checkpoint(name: str, explicit: str | os.PathLike[str] | None = None) -> Path:
+    """The local file with the weights of encoder `name`.
+
+    explicit: a file, a folder that holds one weights file, or hf:OWNER/REPO[@revision]; wins over
+    FLEXICT_CHECKPOINT, which wins over FLEXICT_2D_, FLEXICT_3D_ and FLEXICT_VLM_CHECKPOINT (same forms).
+    Nothing is fetched unless an hf: reference asks for it. Raises CheckpointError with the remedy.
+    """
+    if explicit is not None:
+        reference, origin = os.fspath(explicit), "checkpoint"
+    else:
+        found = environment_checkpoint(name)
+        if found is None:
+            raise CheckpointError(f"{name} needs its weights: {how_to_get(name)}")
+        origin, reference = found
+    if reference.startswith("hf:"):
+        return _from_hub(reference)
+    return _weights_file(Path(reference).expanduser(), origin)
+
+
+def _weights_file(path: Path, origin: str) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{origin} {str(path)!r} does not exist: give a .safetensors or .pth file, or hf:OWNER/REPO"
+        )
+    for suffix in _SUFFIXES:
+        files = sorted(path.glob(f"*{suffix}"))
+        if len(files) == 1:
+            return files[0]
+        if files:
+            raise CheckpointError(
+                f"{origin} {str(path)!r} holds {len(files)} {suffix} files: name the one to load"
+            )
+    raise CheckpointError(
+        f"{origin} {str(path)!r} holds no {' or '.join(_SUFFIXES)} file: name the weights file"
+    )
+
+
+def _from_hub(reference: str) -> Path:
+    match = _HUB.fullmatch(reference)
+    if match is None:
+        raise CheckpointError(
+            f"checkpoint {reference!r} is not of the form hf:OWNER/REPO or hf:OWNER/REPO@REVISION"
+        )
+    from huggingface_hub import snapshot_download
+
+    repo, revision = match["repo"], match["revision"]
+    # .pth only where there is no .safetensors, so that not both are fetched; patterns match no code
+    for patterns in (["*.safetensors"], ["*.pth", "*.pt"]):
+        try:
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        except Exception as error:  # the client's many network errors: each becomes the same one line
+            reason = (str(error).strip().splitlines() or [""])[0][:160]
+            raise CheckpointError(
+                f"checkpoint {reference!r} cannot be fetched and is not in the local cache "
+                f"({type(error).__name__}: {reason}): check the network and the name, or pass a local file"
+            ) from error
+        if any(path.suffix in _SUFFIXES for path in folder.glob("*")):
+            return _weights_file(folder, reference)
+    raise CheckpointError(f"checkpoint {reference!r} holds no .safetensors or .pth file: pass a local file")
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

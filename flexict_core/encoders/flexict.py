@@ -1,0 +1,207 @@
+"""FlexiCT networks as encoders: recipe, network, pooling; volumes at once, or slices averaged."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from flexict_core.encoders.inference import BatchRunner, check_precision, resolve_device
+from flexict_core.encoders.pooling import POOLINGS, UNIT_LENGTH, hier_blocks, pooled_dim
+from flexict_core.errors import EncoderError, ImageError, MaskError
+from flexict_core.preprocess import Recipe, apply_recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from flexict_core.encoders.base import JSON
+    from flexict_core.encoders.weights import Weights
+    from flexict_core.volume import Volume
+
+VOLUME_KINDS = ("whole", "whole_resized", "roi_adaptive", "roi_fixed")
+SLICE_KINDS = ("slices",)
+
+
+class NetworkEncoder(ABC):
+    """What the encoders with a FlexiCT network share. Weights load on the first `encode`, or by `load`.
+
+    Pickling leaves the loaded network behind: workers prepare, and load it only if they encode.
+    """
+
+    axes: ClassVar[int]
+    kinds: ClassVar[tuple[str, ...]]
+    inputs_at_once: ClassVar[dict[str, int | None]]  # None: as many as the caller gives
+    feature_names: tuple[str, ...] | None = None
+
+    def __init__(
+        self,
+        name: str,
+        weights: Weights,
+        *,
+        recipe: Recipe,
+        pooling: str = "cls_mean",
+        patch_size: int | Sequence[int] | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+    ) -> None:
+        self.name, self.weights, self.recipe, self.pooling = name, weights, recipe, pooling
+        self.licence = weights.licence
+        self.precision = check_precision(precision)
+        self.device = resolve_device(device)
+        if recipe.kind not in self.kinds:
+            raise EncoderError(
+                f"{name} cannot take recipe {recipe.name!r}: it needs one of kind {', '.join(self.kinds)}"
+            )
+        self.patch_size = self._patch_sides(patch_size)
+        self.dim = self._dim()
+        self._net: nn.Module | None = None
+        self._runner: BatchRunner | None = None
+
+    def _patch_sides(self, patch_size: int | Sequence[int] | None) -> tuple[int, ...]:
+        chosen = self.weights.config["patch_size"] if patch_size is None else patch_size
+        sides = tuple(chosen) if isinstance(chosen, Sequence) else (chosen,) * self.axes
+        if len(sides) != self.axes or any(side < 1 or self.recipe.size % side for side in sides):
+            raise EncoderError(
+                f"patch size {chosen!r} does not divide the {self.recipe.size} voxels a side of recipe "
+                f"{self.recipe.name!r} into {self.axes}D patches: use 8 or 16"
+            )
+        return sides
+
+    def _dim(self) -> int:
+        config = self.weights.config
+        poolings = (*POOLINGS, "vlm") if "projection" in config else POOLINGS
+        if self.pooling not in poolings:
+            raise EncoderError(
+                f"{self.name} has no pooling {self.pooling!r}: choose one of {', '.join(poolings)}"
+            )
+        if self.pooling == "hier":
+            hier_blocks(config["depth"])
+        return (
+            int(config["projection"])
+            if self.pooling == "vlm"
+            else pooled_dim(self.pooling, config["embed_dim"])
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_net": None, "_runner": None}
+
+    def load(self) -> NetworkEncoder:
+        """Read the weights now rather than at the first `encode`; CheckpointError when they do not fit."""
+        if self._net is None:
+            self._net = self.weights.build().requires_grad_(False).eval().to(self.device)
+            self._runner = BatchRunner(self._forward, device=self.device, precision=self.precision)
+            self._runner.largest = self.inputs_at_once[self.device.partition(":")[0]]
+        return self
+
+    @abstractmethod
+    def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Prepared cases → [B, dim] float32."""
+
+    def _forward(self, x: Tensor) -> Tensor:
+        from flexict_core.encoders.pooling import pool
+
+        net: Any = self._net
+        if self.pooling == "vlm":
+            return net(x, self.patch_size)  # [B, E]
+        backbone = getattr(net, "vision_model", net)
+        return pool(backbone, x, self.pooling, patch_size=self.patch_size)  # [B, dim]
+
+    def prepare(self, volume: Volume, roi: Volume | None) -> np.ndarray:
+        """The recipe's array [1, D, H, W] float32; ImageError or MaskError for a case that cannot be used."""
+        import numpy as np
+
+        array = apply_recipe(volume, self.recipe, roi)
+        if not np.isfinite(array).all():
+            raise ImageError(
+                f"{volume.source or 'volume'}: not finite after recipe {self.recipe.name!r}; repair the file"
+            )
+        return array
+
+    def spec(self) -> dict[str, JSON]:
+        return {
+            "encoder": self.name,
+            "recipe": self.recipe.to_dict(),
+            "pooling": self.pooling,
+            "patch_size": list(self.patch_size),
+            "precision": self.precision,
+            "network": dict(self.weights.config),
+            "licence": self.licence,
+            "feature_names": None,
+            "negative_control": False,
+            **self.weights.spec(),
+        }
+
+
+class VolumeEncoder(NetworkEncoder):
+    """One forward pass a volume: FlexiCT-3D, the image side of FlexiCT-3D-VLM, and the random control."""
+
+    axes = 3
+    kinds = VOLUME_KINDS
+    # On a CPU one volume keeps every core busy, and a batch would only take more memory.
+    inputs_at_once: ClassVar[dict[str, int | None]] = {"cpu": 1, "cuda": None}
+
+    def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Prepared volumes [1, D, H, W] → [B, dim] float32, in the batch's order."""
+        import numpy as np
+
+        self.load()
+        assert self._runner is not None  # load has set it
+        shapes = {array.shape for array in batch}
+        out = np.empty((len(batch), self.dim), np.float32)
+        for shape in shapes:  # one, unless a caller mixes recipes
+            rows = [row for row, array in enumerate(batch) if array.shape == shape]
+            out[rows] = self._runner([batch[row] for row in rows]).numpy()
+        return out
+
+
+class SliceEncoder(NetworkEncoder):
+    """FlexiCT-2D on volumes: axial slices are embedded one by one and averaged to one vector.
+
+    Where a mask is given only the slices that it touches are used, else all. Poolings that end in a
+    normalisation are normalised again after averaging.
+    """
+
+    axes = 2
+    kinds = SLICE_KINDS
+    inputs_at_once: ClassVar[dict[str, int | None]] = {"cpu": 4, "cuda": 32}
+
+    def prepare(self, volume: Volume, roi: Volume | None) -> np.ndarray:
+        """Slices [S, 1, H, W] float32: those of the lesion where a mask is given."""
+        array = super().prepare(volume, roi)[0][:, None]  # [S, 1, H, W]
+        return array if roi is None else array[self._lesion_slices(volume, roi, len(array))].copy()
+
+    def _lesion_slices(self, volume: Volume, roi: Volume, count: int) -> np.ndarray:
+        """Indices of the resampled axial slices whose closest original slice has a voxel of the mask."""
+        import numpy as np
+
+        if not roi.same_grid(volume):
+            raise MaskError(
+                f"{roi.source or 'mask'}: the mask is not on its CT's grid; resample it to the CT"
+            )
+        lps = roi.to_orientation("LPS")
+        touched = np.asarray(lps.array.any(axis=(1, 2)))  # [z]
+        if not touched.any():
+            raise MaskError(f"{roi.source or 'mask'}: the mask is empty; give another mask")
+        step = self.recipe.spacing_mm / lps.spacing_zyx_mm[0]  # original slices per resampled slice
+        closest = np.clip(np.floor(np.arange(count) * step + 0.5).astype(int), 0, len(touched) - 1)
+        chosen = np.flatnonzero(touched[closest])
+        if not len(chosen):  # a lesion thinner than the resampled slices, between two of them
+            centre = np.flatnonzero(touched).mean() / step
+            chosen = np.array([min(round(float(centre)), count - 1)])
+        return chosen
+
+    def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        """Prepared stacks [S, 1, H, W] → [B, dim] float32: each the mean over its slices."""
+        import numpy as np
+
+        self.load()
+        assert self._runner is not None  # load has set it
+        out = np.empty((len(batch), self.dim), np.float32)
+        for row, slices in enumerate(batch):
+            mean = self._runner(list(slices)).double().mean(0)  # [dim]
+            out[row] = (mean / mean.norm() if self.pooling in UNIT_LENGTH else mean).numpy()
+        return out
+
+    def spec(self) -> dict[str, JSON]:
+        return {**super().spec(), "slices": "lesion slices where a mask is given, else all; mean"}
