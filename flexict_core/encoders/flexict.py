@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from flexict_core.encoders.base import JSON
+    from flexict_core.encoders.token_map import TokenMap
     from flexict_core.encoders.weights import Weights
     from flexict_core.volume import Volume
 
@@ -98,6 +99,21 @@ class NetworkEncoder(ABC):
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Prepared cases → [B, dim] float32."""
 
+    @abstractmethod
+    def tokens(self, volume: Volume) -> TokenMap:
+        """Patch tokens of the last block with their place in the patient; for whole-volume recipes."""
+
+    def _patch_tokens(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """[B, N, C] float32 of inputs [1, (D,) H, W]."""
+        self.load()
+        net: Any = self._net
+        backbone = getattr(net, "vision_model", net)
+        run = BatchRunner(
+            lambda x: backbone(x, self.patch_size).patches, device=self.device, precision=self.precision
+        )
+        run.largest = self.inputs_at_once[self.device.partition(":")[0]]
+        return run(inputs).numpy()
+
     def _forward(self, x: Tensor) -> Tensor:
         from flexict_core.encoders.pooling import pool
 
@@ -154,6 +170,16 @@ class VolumeEncoder(NetworkEncoder):
             out[rows] = self._runner([batch[row] for row in rows]).numpy()
         return out
 
+    def tokens(self, volume: Volume) -> TokenMap:
+        """Patch tokens [d, h, w, C] of the volume, normed, and their affine; EncoderError for ROI recipes."""
+        from flexict_core.encoders.token_map import TokenMap, token_affine
+
+        d, h, w = self.patch_size
+        affine = token_affine(volume, self.recipe, (d, h, w))
+        array = self.prepare(volume, None)
+        grid = [length // side for length, side in zip(array.shape[1:], self.patch_size, strict=True)]
+        return TokenMap(self._patch_tokens([array])[0].reshape(*grid, -1), affine)
+
 
 class SliceEncoder(NetworkEncoder):
     """FlexiCT-2D on volumes: axial slices are embedded one by one and averaged to one vector.
@@ -202,6 +228,22 @@ class SliceEncoder(NetworkEncoder):
             mean = self._runner(list(slices)).double().mean(0)  # [dim]
             out[row] = (mean / mean.norm() if self.pooling in UNIT_LENGTH else mean).numpy()
         return out
+
+    def tokens(self, volume: Volume, *, slices: slice = slice(None)) -> TokenMap:
+        """Patch tokens [s, h, w, C] of the recipe's axial slices, normed, with their affine.
+
+        slices: which (without a step); all of them take 14 MB each at 512² and patch 8 in the published network.
+        """
+        from flexict_core.encoders.token_map import TokenMap, token_affine
+
+        stack = super().prepare(volume, None)[0]  # [S, H, W]
+        first, last, step = slices.indices(len(stack))
+        if step != 1 or last <= first:
+            raise EncoderError(f"slices {slices} of a volume with {len(stack)}: give a run of at least one")
+        h, w = self.patch_size
+        tokens = self._patch_tokens(list(stack[first:last, None]))  # [s, N, C]
+        tokens = tokens.reshape(last - first, stack.shape[1] // h, stack.shape[2] // w, -1)
+        return TokenMap(tokens, token_affine(volume, self.recipe, (1, h, w), first_slice=first))
 
     def spec(self) -> dict[str, JSON]:
         return {**super().spec(), "slices": "lesion slices where a mask is given, else all; mean"}

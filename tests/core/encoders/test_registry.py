@@ -122,9 +122,14 @@ def test_what_cannot_be_had_is_told(checkpoint: Path) -> None:
     )
     assert "leave the checkpoint out" in refusal(EncoderError, "random-3d", checkpoint=checkpoint)
     assert "has no pooling 'vlm'" in refusal(EncoderError, "flexict-3d", checkpoint=checkpoint, pooling="vlm")
-    for option, value in (
-        ("checkpoint", checkpoint), ("recipe", "default"), ("pooling", "cls"), ("patch_size", 8), ("precision", "bf16"),
-    ):  # fmt: skip
+    refused = {
+        "checkpoint": checkpoint,
+        "recipe": "default",
+        "pooling": "cls",
+        "patch_size": 8,
+        "precision": "bf16",
+    }
+    for option, value in refused.items():
         assert f"takes no {option}" in refusal(EncoderError, "baseline", **{option: value})
 
 
