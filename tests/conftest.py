@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -35,3 +36,9 @@ def chromium() -> str:
             pytest.fail("no Chrome or Chromium found, and FLEXICT_REQUIRE_BROWSER forbids skipping")
         pytest.skip("no Chrome or Chromium found: browser and figure-export tests need one")
     return found
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20240611)

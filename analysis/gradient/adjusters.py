@@ -28,8 +28,8 @@ class AdjusterBasis:
 
 
 def spline_df(n: int) -> int:
-    """Degrees of freedom of a continuous adjuster's spline: 1 (linear) for small n, at most 4."""
-    return int(np.clip(n // 20, 1, 4))
+    """Degrees of freedom of a continuous adjuster's spline: 3 at n = 24, at most 5 (from n = 40)."""
+    return int(np.clip(n // 8, 1, 5))
 
 
 def adjuster_basis(table: pd.DataFrame) -> AdjusterBasis:

@@ -64,9 +64,11 @@ def _standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nd
     return (train - mean) / scale, (test - mean) / scale
 
 
-def _ridge_gain(Z_train: np.ndarray, Z_test: np.ndarray, df: float) -> np.ndarray:
-    """Ridge predictions of the held-out rows as a matrix [n_test, n_train] that multiplies the stage."""
+def ridge_gain(X_train: np.ndarray, X_test: np.ndarray) -> np.ndarray:
+    """Ridge predictions of held-out rows as a matrix [n_test, n_train] that multiplies the training stage."""
+    Z_train, Z_test = _standardise(X_train, X_test)
     n, d = Z_train.shape
+    df = effective_df(n)
     if d <= n:
         e, V = np.linalg.eigh(Z_train.T @ Z_train)
         e = np.maximum(e, 0.0)
@@ -79,6 +81,21 @@ def _ridge_gain(Z_train: np.ndarray, Z_test: np.ndarray, df: float) -> np.ndarra
     return gain - gain.mean(axis=1, keepdims=True)  # the centring of y
 
 
+def adjusted_gain(
+    X_train: np.ndarray, X_test: np.ndarray, *, basis_train: np.ndarray, basis_test: np.ndarray
+) -> np.ndarray:
+    """`ridge_gain` of what X holds beyond a basis, whose coefficients are learnt on the training rows."""
+    B_train, B_test = with_intercept(basis_train), with_intercept(basis_test)
+    coefficients = np.linalg.pinv(B_train) @ X_train
+    return ridge_gain(X_train - B_train @ coefficients, X_test - B_test @ coefficients)
+
+
+def basis_gain(basis_train: np.ndarray, basis_test: np.ndarray) -> np.ndarray:
+    """Least-squares predictions from a basis alone as a matrix [n_test, n_train]."""
+    gain = with_intercept(basis_test) @ np.linalg.pinv(with_intercept(basis_train))
+    return gain - gain.mean(axis=1, keepdims=True)
+
+
 def cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -> CrossFit:
     """Cross-fitted ridge of the stage on X [n, d]; with `basis` [n, q], on what X holds beyond it.
 
@@ -88,29 +105,20 @@ def cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -
     """
 
     def gain(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        X_train, X_test = X[train], X[test]
-        if basis is not None:
-            B_train, B_test = with_intercept(basis[train]), with_intercept(basis[test])
-            coefficients = np.linalg.pinv(B_train) @ X_train
-            X_train, X_test = X_train - B_train @ coefficients, X_test - B_test @ coefficients
-        Z_train, Z_test = _standardise(X_train, X_test)
-        return _ridge_gain(Z_train, Z_test, effective_df(train.size))
+        if basis is None:
+            return ridge_gain(X[train], X[test])
+        return adjusted_gain(X[train], X[test], basis_train=basis[train], basis_test=basis[test])
 
-    return _assemble(X.shape[0], folds, gain)
+    return _assemble(folds, gain)
 
 
 def cross_fit_basis(basis: np.ndarray, folds: Folds) -> CrossFit:
     """Cross-fitted least squares of the stage on a basis [n, q] alone: the adjusters-only baseline."""
-
-    def gain(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        product = with_intercept(basis[test]) @ np.linalg.pinv(with_intercept(basis[train]))
-        return product - product.mean(axis=1, keepdims=True)
-
-    return _assemble(basis.shape[0], folds, gain)
+    return _assemble(folds, lambda train, test: basis_gain(basis[train], basis[test]))
 
 
-def _assemble(n: int, folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> CrossFit:
-    operator = np.zeros((n, n))
+def _assemble(folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> CrossFit:
+    operator = np.zeros((folds.n, folds.n))
     for train, test in folds:
         operator[np.ix_(test, train)] += gain(train, test)
     return CrossFit(operator / folds.repeats, folds.repeats)

@@ -171,7 +171,7 @@ def _one_row_a_patient(
         if (differs := kinds.gt(1)).any():
             who = unique[np.flatnonzero(differs.to_numpy())[0]]
             name = column.removeprefix("__")
-            raise AnalysisError(f"patient {who!r} has rows with different values of {name}: one is needed")
+            raise AnalysisError(f"patient {str(who)!r} has rows with different values of {name}: one is needed")
     sums = np.zeros((unique.size, X.shape[1]))
     np.add.at(sums, inverse, X)
     mean = sums / np.bincount(inverse)[:, None]

@@ -86,9 +86,25 @@ def difference_interval(
 
 
 def stage_mean_interval(
-    mean: float, *, fixed: float, permuted_variance: float, weight: float, n: int, level: float = 0.95
+    mean: float,
+    *,
+    fixed: float,
+    permuted_variance: float,
+    signal_to_noise: float,
+    n: int,
+    level: float = 0.95,
 ) -> Interval:
-    """Interval of one stage's mean score (within-stage SD units, about the mean of the stage means)."""
-    z = norm.ppf(0.5 + level / 2)
-    half = float(z * np.sqrt(fixed + mean**2 / (2 * n) + max(permuted_variance - fixed, 0.0) * weight))
-    return mean - half, mean + half
+    """Interval of one stage's mean score (within-stage SD units, about the mean of the stage means).
+
+    A middle stage has a mean near 0 however well the axis is known, so the learning variance also shrinks with
+    the signal-to-noise ratio of the whole trend, taken two standard errors down.
+    """
+    permuted = max(permuted_variance, fixed)
+    trend = max(signal_to_noise - 2.0, 0.0) ** 2
+
+    def variance(m0: np.ndarray) -> np.ndarray:
+        weight = 1.0 / (1.0 + np.maximum(m0**2 / permuted, trend))
+        return fixed + m0**2 / (2 * n) + (permuted - fixed) * weight
+
+    reach = 6 * np.sqrt(permuted + mean**2 / n) + 1
+    return invert_score_test(mean, variance, bounds=(mean - reach, mean + reach), level=level)

@@ -40,7 +40,7 @@ class TrendOutcome:
     trend: Trend
     null: np.ndarray
     stage_mean_variance: np.ndarray  # [K], of the refitted standardised stage means under permutation
-    learning_weight: float
+    signal_to_noise: float
     minimum_detectable: float
     controls: dict[str, Any]
     warnings: tuple[str, ...]
@@ -59,7 +59,8 @@ def trend_test(
         refitted = axis.scores(drawn.astype(float))
         null = np.append(null, concordance(refitted, drawn, d.n_stages))
         mean_square += (standardised_stage_means(refitted, drawn, d.n_stages) ** 2).sum(axis=1)
-    variance = concordance_variance_model(observed, scores, d.codes, permuted_variance=float(null.var()))
+    spread = _about(0.5, null, d)
+    variance = concordance_variance_model(observed, scores, d.codes, permuted_variance=spread)
     trend = Trend(
         concordance=observed,
         ci=invert_score_test(observed, variance, bounds=(0.0, 1.0)),
@@ -71,12 +72,11 @@ def trend_test(
             f"{axis.repeats} stage axes each learnt from 4/5 of {d.n} patients"
         ),
     )
-    signal = max((observed - 0.5) ** 2 / null.var() - 1, 0.0) if null.var() > 0 else 0.0
     return TrendOutcome(
         trend=trend,
         null=null,
         stage_mean_variance=mean_square / permutations,
-        learning_weight=1 / (1 + signal),
+        signal_to_noise=abs(observed - 0.5) / float(np.sqrt(spread)) if spread > 0 else 0.0,
         minimum_detectable=_detectable_concordance(null, variance, alpha),
         controls=_controls(axis, d, null, rng),
         warnings=(),
@@ -187,8 +187,17 @@ def _pair_interval(difference: float, d: StageData, pair: tuple[int, int], null:
         n_from=int(d.counts[pair[0]]),
         n_to=int(d.counts[pair[1]]),
         n=d.n,
-        permuted_variance=float(null.var()),
+        permuted_variance=_about(0.0, null, d),
     )
+
+
+def _about(value: float, null: np.ndarray, d: StageData) -> float:
+    """Mean square of a permuted statistic about its null value, so that a small-sample bias counts as error.
+
+    Within groups the null value is not known (groups may differ in stage and embedding), and the variance about
+    the mean is taken.
+    """
+    return float(np.mean((null - value) ** 2) if d.groups is None else null.var())
 
 
 def _strict(
@@ -241,7 +250,7 @@ def _stage_rows(d: StageData, means: np.ndarray, trend: TrendOutcome) -> tuple[S
             float(means[k]),
             fixed=float(fixed),
             permuted_variance=float(trend.stage_mean_variance[k]),
-            weight=trend.learning_weight,
+            signal_to_noise=trend.signal_to_noise,
             n=d.n,
         )
         rows.append(StageRow(label, int(d.counts[k]), float(means[k]), interval))

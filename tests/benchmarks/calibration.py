@@ -1,0 +1,276 @@
+"""Size, power and interval coverage of the stage gradient, by simulation.
+
+    python -m tests.benchmarks.calibration [--runs 1000] [--draws 399] [--workers 2] [--only NAME] [--out DIR]
+
+Writes `calibration.csv` and `calibration.md`. Every row says how many runs it rests on and the 99 % band
+within which a correct method would fall; a row outside its band is marked, never left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+# before numpy is imported: one thread a worker process
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+
+from analysis import stage_gradient
+from analysis.gradient.adjusters import adjuster_basis
+from analysis.gradient.axis import adjusted_gain, basis_gain, ridge_gain
+from analysis.gradient.rank_statistics import concordance, standardised_stage_means
+from analysis.stage_gradient import StageGradientResult
+from flexict_core.errors import AnalysisError
+from tests.benchmarks.populations import Cohort, Population
+
+NEW_PATIENTS = 2000
+TRUTH_RUNS = 200
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row group of the table: a population, a cohort size and what is looked at."""
+
+    name: str
+    population: Population
+    n: int
+    adjusted: bool = False
+    grouped: bool = False
+    null: bool = True
+
+
+def settings() -> list[Setting]:
+    """All settings of the published table."""
+    rows = []
+    for n, stages in ((30, 2), (30, 3), (60, 4), (150, 4), (150, 7), (400, 4)):
+        rows.append(Setting("independent", Population("independent", 40, stages), n))
+    rows.append(
+        Setting(
+            "independent, unbalanced", Population("independent", 40, 4, weights=(0.5, 0.3, 0.15, 0.05)), 150
+        )
+    )
+    rows.append(
+        Setting("independent, heavy tails, d = 200", Population("independent", 200, 4, heavy=True), 100)
+    )
+    rows.append(Setting("sites differ in stage and embedding, permuted within site",
+                        Population("independent", 40, 4, sites=4), 120, grouped=True))  # fmt: skip
+    for kind in ("size", "scanner", "nonlinear"):
+        for n, stages in ((30, 2), (60, 4), (150, 4)):
+            rows.append(Setting(f"{kind}-driven", Population(kind, 40, stages), n, adjusted=True))
+    for effect in (0.5, 1.0, 2.0):
+        for n, stages in ((30, 3), (60, 4), (150, 4), (150, 2)):
+            rows.append(
+                Setting(
+                    f"planted, effect {effect:g}",
+                    Population("planted", 40, stages, effect=effect),
+                    n,
+                    null=False,
+                )
+            )
+    rows.append(
+        Setting(
+            "planted, not monotonic",
+            Population("planted", 40, 4, effect=1.0, shape=(0, 1, 2, 1)),
+            150,
+            null=False,
+        )
+    )
+    rows.append(Setting("planted, unbalanced",
+                        Population("planted", 40, 4, effect=1.0, weights=(0.5, 0.3, 0.15, 0.05)), 150, null=False))  # fmt: skip
+    rows.append(
+        Setting(
+            "planted, heavy tails, d = 200",
+            Population("planted", 200, 4, effect=1.0, heavy=True),
+            100,
+            null=False,
+        )
+    )
+    for beyond in (0.4, 0.8):
+        rows.append(Setting(f"size-driven + phenotype {beyond:g}",
+                            Population("size", 40, 4, beyond=beyond), 150, adjusted=True, null=False))  # fmt: skip
+    return rows
+
+
+def _truth_of_one(setting: Setting, seed: int) -> np.ndarray:
+    """On new patients: concordance, standardised stage means, adjusters-only and combined concordance.
+
+    Ten axes, each learnt from a random 4/5 of a cohort, are averaged as the method averages its repeats.
+    """
+    rng = np.random.default_rng(seed)
+    cohort, new = setting.population.draw(setting.n, rng), setting.population.draw(NEW_PATIENTS, rng)
+    n, stages = setting.n, setting.population.n_stages
+    basis = adjuster_basis(_together(cohort, new)).matrix if setting.adjusted else None
+    plain, beyond, base = np.zeros(NEW_PATIENTS), np.zeros(NEW_PATIENTS), np.zeros(NEW_PATIENTS)
+    for _ in range(10):
+        chosen = rng.permutation(n)[: round(0.8 * n)]
+        y = cohort.codes[chosen].astype(float)
+        plain += ridge_gain(cohort.X[chosen], new.X) @ y
+        if basis is not None:
+            base += basis_gain(basis[chosen], basis[n:]) @ y
+            gain = adjusted_gain(cohort.X[chosen], new.X, basis_train=basis[chosen], basis_test=basis[n:])
+            beyond += gain @ y
+    values = [
+        float(concordance(plain, new.codes, stages)),
+        *standardised_stage_means(plain, new.codes, stages),
+    ]
+    if basis is not None:
+        c_base = float(concordance(base, new.codes, stages))
+        values += [c_base, float(concordance(base + beyond, new.codes, stages)) - c_base]
+    return np.array(values)
+
+
+def _together(cohort: Cohort, new: Cohort) -> pd.DataFrame:
+    return pd.concat([cohort.adjusters, new.adjusters], ignore_index=True)
+
+
+def _analysed(setting: Setting, cohort: Cohort, draws: int, seed: int) -> StageGradientResult:
+    return stage_gradient(
+        cohort.X,
+        cohort.codes.astype(str),
+        order=[str(k) for k in range(setting.population.n_stages)],
+        adjust=cohort.adjusters if setting.adjusted else None,
+        groups=cohort.groups if setting.grouped else None,
+        permutations=draws,
+        seed=seed,
+    )
+
+
+def _one_run(setting: Setting, draws: int, seed: int) -> dict[str, float]:
+    """One cohort through the public function: p-values and intervals."""
+    cohort = setting.population.draw(setting.n, np.random.default_rng(seed))
+    try:
+        result = _analysed(setting, cohort, draws, seed)
+    except AnalysisError:
+        return {"refused": 1.0}
+    row: dict[str, float] = {
+        "refused": 0.0,
+        "trend p": result.trend.p_value,
+        "step p": result.steps[0].p_value,
+    }
+    row["detectable"] = result.minimum_detectable_concordance
+    intervals = {"concordance": result.trend.ci}
+    intervals |= {f"mean {k}": s.ci for k, s in enumerate(result.stages)}
+    intervals |= {f"step {k}": s.ci for k, s in enumerate(result.steps)}
+    if result.adjusters is not None:
+        row["conditional p"] = result.adjusters.p_conditional
+        row["Freedman–Lane p"] = result.adjusters.p_freedman_lane
+        row["beyond"] = float(result.adjusters.verdict == "beyond adjusters")
+        row["explained"] = float(result.adjusters.verdict == "explained by adjusters")
+        intervals["adjusters alone"] = result.adjusters.baseline_ci
+        intervals["added concordance"] = result.adjusters.added_value_ci
+    row["strictly"] = float(result.strict.verdict == "strictly increasing")
+    row["reversed"] = float(len(result.strict.reversed_steps) > 0)
+    for name, ci in intervals.items():
+        row[f"{name} low"], row[f"{name} high"] = ci if ci is not None else (np.nan, np.nan)
+    return row
+
+
+def _truths(setting: Setting, truths: np.ndarray) -> dict[str, float]:
+    stages = setting.population.n_stages
+    mean = truths.mean(axis=0)
+    named = {"concordance": mean[0]}
+    named |= {f"mean {k}": mean[1 + k] for k in range(stages)}
+    named |= {f"step {k}": mean[2 + k] - mean[1 + k] for k in range(stages - 1)}
+    if setting.adjusted:
+        named |= {"adjusters alone": mean[1 + stages], "added concordance": mean[2 + stages]}
+    return named
+
+
+def evaluate(setting: Setting, *, runs: int, draws: int, map_: Callable = map) -> list[dict[str, object]]:
+    """All rows of one setting."""
+    frame = pd.DataFrame(list(map_(_one_run, [setting] * runs, [draws] * runs, range(runs))))
+    base = {
+        "setting": setting.name,
+        "n": setting.n,
+        "K": setting.population.n_stages,
+        "d": setting.population.d,
+    }
+    rows: list[dict[str, object]] = []
+
+    def add(what: str, value: float, target: float | None, total: int, truth: float | None = None) -> None:
+        low, high = (
+            (np.nan, np.nan) if target is None else binom.interval(0.99, total, target) / np.float64(total)
+        )
+        inside = (
+            "" if target is None else "yes" if low <= value <= high else "above" if value > high else "below"
+        )
+        rows.append({**base, "what": what, "truth": truth, "value": value, "runs": total, "band_low": low,
+                     "band_high": high, "inside": inside})  # fmt: skip
+
+    if refused:
+        add("refused: the adjusters determine the stage", refused, None, asked)
+    if setting.null:
+        tests = ["conditional p", "Freedman–Lane p"] if setting.adjusted else ["trend p", "step p"]
+        for test in tests:
+            add(f"size of {test} at 5 %", float((frame[test] <= 0.05).mean()), 0.05, runs)
+        if setting.adjusted:
+            add("unadjusted trend test rejects", float((frame["trend p"] <= 0.05).mean()), None, runs)
+            add("verdict: beyond adjusters", float(frame["beyond"].mean()), None, runs)
+            add("verdict: explained by adjusters", float(frame["explained"].mean()), None, runs)
+        else:
+            add("verdict: strictly increasing", float(frame["strictly"].mean()), None, runs)
+    else:
+        test = "conditional p" if setting.adjusted else "trend p"
+        add(f"power of {test} at 5 %", float((frame[test] <= 0.05).mean()), None, runs)
+        add("verdict: strictly increasing", float(frame["strictly"].mean()), None, runs)
+        add("verdict: a reversed step", float(frame["reversed"].mean()), None, runs)
+        if setting.adjusted:
+            add("verdict: beyond adjusters", float(frame["beyond"].mean()), None, runs)
+    if not setting.grouped:
+        truths = np.stack(list(map_(_truth_of_one, [setting] * TRUTH_RUNS, range(10**6, 10**6 + TRUTH_RUNS))))
+        for name, truth in _truths(setting, truths).items():
+            low, high = frame[f"{name} low"], frame[f"{name} high"]
+            shown = low.notna()
+            covered = float(((low <= truth) & (truth <= high))[shown].mean()) if shown.any() else np.nan
+            add(f"coverage of {name}", covered, 0.95, int(shown.sum()), float(truth))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=399)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--out", type=Path, default=Path("calibration"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, object]] = []
+    with ProcessPoolExecutor(args.workers) as pool:
+
+        def map_(f: Callable, *columns: object) -> object:
+            return pool.map(f, *columns, chunksize=10)
+
+        for setting in settings():
+            if args.only in setting.name:
+                start = time.time()
+                new = evaluate(setting, runs=args.runs, draws=args.draws, map_=map_)
+                rows += new
+                print(
+                    f"{setting.name} n={setting.n} K={setting.population.n_stages}: {time.time() - start:.0f} s"
+                )
+                for row in new:
+                    print("   ", row["what"], f"{row['value']:.3f}", row["inside"], flush=True)
+                pd.DataFrame(rows).to_csv(args.out / "calibration.csv", index=False)
+    table = pd.DataFrame(rows)
+    columns = list(table.columns)
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in table.itertuples(index=False):
+        cells = ["" if pd.isna(v) else f"{v:.3f}" if isinstance(v, float) else str(v) for v in row]
+        lines.append("| " + " | ".join(cells) + " |")
+    (args.out / "calibration.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
