@@ -188,6 +188,9 @@ def _truths(setting: Setting, truths: np.ndarray) -> dict[str, float]:
 def evaluate(setting: Setting, *, runs: int, draws: int, map_: Callable = map) -> list[dict[str, object]]:
     """All rows of one setting."""
     frame = pd.DataFrame(list(map_(_one_run, [setting] * runs, [draws] * runs, range(runs))))
+    refused, asked = float(frame["refused"].mean()), runs
+    frame = frame[frame["refused"] == 0]
+    runs = len(frame)
     base = {
         "setting": setting.name,
         "n": setting.n,
