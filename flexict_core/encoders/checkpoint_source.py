@@ -38,6 +38,26 @@ def how_to_get(name: str) -> str:
     )
 
 
+def weights_status(name: str) -> tuple[str, bool]:
+    """Where the environment says the weights of encoder `name` are, or how to get them; and whether they are here.
+
+    Looks at files and at the local hub cache only.
+    """
+    named = environment_checkpoint(name)
+    if named is None:
+        return how_to_get(name), False
+    variable, value = named
+    try:
+        path = (
+            _from_hub(value, fetch=False) if value.startswith("hf:") else _weights_file(Path(value), variable)
+        )
+    except CheckpointError as error:
+        if value.startswith("hf:") and _HUB.fullmatch(value):
+            return f"{value} ({variable}), fetched when first used", False
+        return f"{error}; or {how_to_get(name)}", False
+    return f"{path} ({variable})", True
+
+
 def resolve_checkpoint(name: str, explicit: str | os.PathLike[str] | None = None) -> Path:
     """The local file with the weights of encoder `name`.
 
@@ -54,10 +74,11 @@ def resolve_checkpoint(name: str, explicit: str | os.PathLike[str] | None = None
         origin, reference = found
     if reference.startswith("hf:"):
         return _from_hub(reference)
-    return _weights_file(Path(reference).expanduser(), origin)
+    return _weights_file(Path(reference), origin)
 
 
 def _weights_file(path: Path, origin: str) -> Path:
+    path = path.expanduser()
     if path.is_file():
         return path
     if not path.is_dir():
@@ -77,7 +98,7 @@ def _weights_file(path: Path, origin: str) -> Path:
     )
 
 
-def _from_hub(reference: str) -> Path:
+def _from_hub(reference: str, *, fetch: bool = True) -> Path:
     match = _HUB.fullmatch(reference)
     if match is None:
         raise CheckpointError(
@@ -89,7 +110,11 @@ def _from_hub(reference: str) -> Path:
     # .pth only where there is no .safetensors, so that not both are fetched; patterns match no code
     for patterns in (["*.safetensors"], ["*.pth", "*.pt"]):
         try:
-            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+            folder = Path(
+                snapshot_download(
+                    repo, revision=revision, allow_patterns=patterns, local_files_only=not fetch
+                )
+            )
         except Exception as error:  # the client's many network errors: each becomes the same one line
             reason = (str(error).strip().splitlines() or [""])[0][:160]
             raise CheckpointError(

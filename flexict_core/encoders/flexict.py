@@ -78,11 +78,9 @@ class NetworkEncoder(ABC):
             )
         if self.pooling == "hier":
             hier_blocks(config["depth"])
-        return (
-            int(config["projection"])
-            if self.pooling == "vlm"
-            else pooled_dim(self.pooling, config["embed_dim"])
-        )
+        if self.pooling == "vlm":
+            return int(config["projection"])
+        return pooled_dim(self.pooling, config["embed_dim"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_net": None, "_runner": None}

@@ -8,19 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from flexict_core.encoders.base import Encoder, EncoderInfo
 from flexict_core.encoders.checkpoint_source import (
     WEIGHTS_LICENCE,
-    environment_checkpoint,
-    how_to_get,
     resolve_checkpoint,
+    weights_status,
 )
+from flexict_core.encoders.pooling import POOLINGS, pooled_dim
+from flexict_core.encoders.weights import PublishedWeights, RandomWeights
 from flexict_core.errors import EncoderError
 from flexict_core.preprocess import RECIPES, Recipe
 
 __all__ = ["EncoderInfo", "available", "load_encoder"]
+
+_WIDTH, _VLM_WIDTH = 864, 1024  # of the published networks
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def load_encoder(
 
 def available() -> list[EncoderInfo]:
     """Every encoder that `load_encoder` knows, with where its weights are or how to get them."""
-    baseline = _baseline_encoder()
+    baseline, control = _baseline_encoder(), RandomWeights()
     return [
         EncoderInfo(
             name="baseline",
@@ -77,45 +79,30 @@ def available() -> list[EncoderInfo]:
             weights_found=None,
             description="named features of the ROI: intensity, size, shape, texture",
         ),
-        _published("flexict-2d", 1728, "slice_2d", "axial slices, averaged over the lesion or the volume"),
-        _published("flexict-3d", 1728, "default", "the whole volume, or a cube around the lesion"),
-        _published("flexict-3d-vlm", 1024, "default", "image side of the network aligned with reports"),
+        _published("flexict-2d", "slice_2d", "axial slices, averaged over the lesion or the volume"),
+        _published("flexict-3d", "default", "the whole volume, or a cube around the lesion"),
+        _published("flexict-3d-vlm", "default", "image side of the network aligned with reports"),
         EncoderInfo(
             name="random-3d",
-            dim=432,
+            dim=pooled_dim("cls_mean", control.config["embed_dim"]),
             recipe="default",
-            poolings=_poolings("random-3d"),
+            poolings=POOLINGS,
             weights="none needed (random, seeded)",
-            licence="none needed (random weights, nothing trained)",
+            licence=control.licence,
             weights_found=None,
             description="NEGATIVE CONTROL: a small FlexiCT network with random weights, nothing learnt",
         ),
     ]
 
 
-def _poolings(name: str) -> tuple[str, ...]:
-    from flexict_core.encoders.pooling import POOLINGS
-
-    return ("vlm", *POOLINGS) if name == "flexict-3d-vlm" else POOLINGS
-
-
-def _published(name: str, dim: int, recipe: str, description: str) -> EncoderInfo:
-    weights, found = how_to_get(name), False
-    named = environment_checkpoint(name)
-    if named is not None:
-        variable, value = named
-        found = not value.startswith("hf:") and Path(value).expanduser().exists()
-        if found:
-            weights = f"{value} ({variable})"
-        elif value.startswith("hf:"):
-            weights = f"{value} ({variable}), fetched when first used"
-        else:
-            weights = f"{variable} names {value!r}, which does not exist; {weights}"
+def _published(name: str, recipe: str, description: str) -> EncoderInfo:
+    vlm = name == "flexict-3d-vlm"
+    weights, found = weights_status(name)
     return EncoderInfo(
         name=name,
-        dim=dim,
+        dim=_VLM_WIDTH if vlm else pooled_dim("cls_mean", _WIDTH),
         recipe=recipe,
-        poolings=_poolings(name),
+        poolings=("vlm", *POOLINGS) if vlm else POOLINGS,
         weights=weights,
         licence=WEIGHTS_LICENCE,
         weights_found=found,
@@ -150,7 +137,6 @@ def _baseline(name: str, options: _Options) -> Encoder:
 
 def _network(name: str, options: _Options) -> Encoder:
     from flexict_core.encoders.flexict import SliceEncoder, VolumeEncoder
-    from flexict_core.encoders.weights import PublishedWeights, RandomWeights
 
     kind = SliceEncoder if name == "flexict-2d" else VolumeEncoder
     vlm = name == "flexict-3d-vlm"

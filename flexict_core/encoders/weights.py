@@ -75,6 +75,8 @@ class PublishedWeights:
     def build(self) -> nn.Module:
         from flexict_core.encoders.checkpoint import load_weights
 
+        if file_sha256(self.path) != self.sha256:  # the specification would name other weights than were used
+            raise CheckpointError(f"{self.path}: changed since it was opened; load the encoder again")
         net = self._on_meta()  # no memory and no initialisation before the weights have been verified
         load_weights(net, self.path)
         return net

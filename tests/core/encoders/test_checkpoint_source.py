@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flexict_core.encoders.checkpoint_source import file_sha256, resolve_checkpoint
+from flexict_core.encoders.checkpoint_source import file_sha256, resolve_checkpoint, weights_status
 from flexict_core.errors import CheckpointError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -110,6 +110,20 @@ def test_no_network_and_no_cache_is_one_line(offline_hub: Path, revision: str) -
 def test_another_revision_than_the_cached_one_is_not_served(offline_hub: Path) -> None:
     cached(offline_hub, "model.safetensors")
     assert "cannot be fetched" in refusal("flexict-3d", "hf:someone/FlexiCT-3D@other")
+
+
+def test_status_looks_at_the_cache_and_fetches_nothing(
+    offline_hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEXICT_3D_CHECKPOINT", "hf:someone/FlexiCT-3D")
+    told = "hf:someone/FlexiCT-3D (FLEXICT_3D_CHECKPOINT), fetched when first used"
+    assert weights_status("flexict-3d") == (told, False)
+    file = cached(offline_hub, "model.safetensors") / "model.safetensors"
+    assert weights_status("flexict-3d") == (f"{file} (FLEXICT_3D_CHECKPOINT)", True)
+    monkeypatch.setenv("FLEXICT_3D_CHECKPOINT", "hf:nonsense")
+    text, found = weights_status("flexict-3d")
+    assert not found
+    assert "'hf:nonsense' is not of the form" in text
 
 
 @pytest.mark.parametrize("reference", ["hf:", "hf:FlexiCT-3D", "hf:a/b/c", "hf:a/b@", "hf:../x/y"])

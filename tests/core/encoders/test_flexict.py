@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,10 +238,22 @@ def test_a_pickled_encoder_leaves_the_network_behind(weights: PublishedWeights) 
     np.testing.assert_array_equal(twin.encode(batch), before)
 
 
+def test_workers_prepare_without_importing_torch(weights: PublishedWeights, tmp_path: Path) -> None:
+    (tmp_path / "encoder.pickle").write_bytes(pickle.dumps(volume_encoder(weights)))
+    code = (
+        "import pickle, sys; import numpy as np; from flexict_core.volume import Volume; "
+        f"encoder = pickle.load(open({str(tmp_path / 'encoder.pickle')!r}, 'rb')); "
+        "volume = Volume(np.arange(8000, dtype=np.int16).reshape(20, 20, 20) % 900, np.eye(4)); "
+        "print(encoder.prepare(volume, None).shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 160, 160, 160) False"
+
+
 def test_weights_that_changed_under_way_are_refused(weights: PublishedWeights, checkpoint: Path) -> None:
     encoder = volume_encoder(weights)
-    save_file({"cls_token": torch.zeros(1, 1, 48)}, checkpoint)
-    with pytest.raises(CheckpointError, match="62 missing"):
+    save_file({**load_file(checkpoint), "norm.bias": torch.zeros(48)}, checkpoint)
+    with pytest.raises(CheckpointError, match="changed since it was opened"):
         encoder.load()
 
 

@@ -83,7 +83,8 @@ def test_listing_tells_where_weights_are_or_how_to_get_them(
     monkeypatch.setenv("FLEXICT_3D_CHECKPOINT", "/nowhere/w.pth")
     info = by_name()["flexict-3d"]
     assert info.weights_found is False
-    assert "FLEXICT_3D_CHECKPOINT names '/nowhere/w.pth', which does not exist" in info.weights
+    assert "FLEXICT_3D_CHECKPOINT '/nowhere/w.pth' does not exist" in info.weights
+    assert "hf:ricklisz123/FlexiCT-3D" in info.weights
 
 
 def test_an_encoder_comes_as_asked(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
