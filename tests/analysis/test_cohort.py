@@ -168,7 +168,12 @@ def test_a_stray_stage_of_two_patients_is_left_out_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("order", "says"),
-    [("I", "names 1 stage"), ("I,,II", "an empty stage"), ("1,2,1.0", "'1' twice"), ("I+II,II", "'II' twice")],
+    [
+        ("I", "names 1 stage"),
+        ("I,,II", "an empty stage"),
+        ("1,2,1.0", "'1' twice"),
+        ("I+II,II", "'II' twice"),
+    ],
 )
 def test_a_wrong_order_is_refused(order: str, says: str) -> None:
     with pytest.raises(CohortError, match=says):

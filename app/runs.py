@@ -1,0 +1,200 @@
+"""An analysis with all its files: what the command line and the demo do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.console import Console
+from app.drawings import Drawing, gradient_drawings, project_drawings, retrieve_drawings
+from flexict_core.errors import CohortError, FigureExportError, InputError
+
+if TYPE_CHECKING:
+    from analysis.cohort import Cohort
+    from analysis.projection import ProjectionResult
+    from analysis.results import Result
+    from analysis.retrieval import Protocol
+    from analysis.stage_gradient import StageGradientResult
+
+LEFT_OUT = "left_out.csv"
+
+
+def check_out(out: Path, command: str, *, overwrite: bool) -> None:
+    """InputError when `out` is a file, or holds files that this command would write over."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a file: name a folder")
+    names = (f"{command}.json", f"{command}.csv", "methods.md")
+    older = [name for name in names if (out / name).exists()]
+    if older and not overwrite:
+        raise InputError(
+            f"--out {str(out)!r} already holds {', '.join(older)}: choose another folder, or pass --overwrite"
+        )
+
+
+def run_gradient(
+    cohort: Cohort,
+    *,
+    stage: str,
+    order: str,
+    out: Path,
+    adjust: Sequence[str] = (),
+    group: str | None = None,
+    permutations: int = 9999,
+    seed: int = 0,
+    console: Console,
+) -> StageGradientResult:
+    """Stage gradient of a cohort with its files in `out`; the result comes back."""
+    from analysis import stage_gradient
+
+    needed = [*adjust, *([group] if group else [])]
+    complete = cohort.complete(needed) if needed else cohort
+    staged, _, parsed = complete.with_stage(stage, order)
+    result = stage_gradient(
+        complete,
+        stage,
+        order=parsed.labels,
+        adjust=list(adjust) or None,
+        groups=group,
+        permutations=permutations,
+        seed=seed,
+        progress=console.progress_line,
+    )
+    finish(result, out, drawings=gradient_drawings(result), cohort=staged, console=console)
+    return result
+
+
+def run_project(
+    cohort: Cohort,
+    *,
+    out: Path,
+    colour: str | None = None,
+    order: str | None = None,
+    console: Console,
+    **options: Any,
+) -> ProjectionResult:
+    """Two-dimensional picture of a cohort with its files in `out`; options are those of `analysis.project`."""
+    from analysis import project
+    from analysis.clinical import parse_order, stage_codes
+
+    if order is not None and colour is None:
+        raise CohortError(
+            f"--order {order!r} orders the values of --colour, and there is none: name the column"
+        )
+    values: Sequence[Any] | None = None if colour is None else list(cohort.column(colour))
+    labels: tuple[str, ...] | None = None
+    if order is not None and values is not None:
+        parsed = parse_order(order)
+        codes, _ = stage_codes(values, parsed, column=str(colour))
+        labels, values = parsed.labels, [parsed.labels[c] if c >= 0 else None for c in codes]
+    console.progress_line("drawing the map")
+    result = project(cohort, **options)
+    drawings = project_drawings(result, values, label=colour or "", order=labels)
+    finish(result, out, drawings=drawings, cohort=cohort, console=console)
+    return result
+
+
+def run_retrieve(
+    cohorts: Sequence[Cohort],
+    *,
+    out: Path,
+    label: str | None = None,
+    queries: Sequence[str] = (),
+    protocol: Protocol = "loo",
+    stratify: str | None = None,
+    k: int = 10,
+    rrf_k: int = 20,
+    seed: int = 42,
+    console: Console,
+) -> Result:
+    """Retrieval metrics of a label, neighbours of patients, or both, with their files in `out`."""
+    from analysis import retrieval_metrics, search
+
+    data = list(cohorts) if len(cohorts) > 1 else cohorts[0]
+    found = [search(data, query, k=k, rrf_k=rrf_k) for query in queries]
+    if label is None and len(found) != 1:
+        raise CohortError(
+            "nothing to retrieve: give --label COL for metrics, one --query ID for neighbours, or both"
+        )
+    if label is None:
+        finish(found[0], out, cohort=cohorts[0], console=console)
+        return found[0]
+    console.progress_line("ranking")
+    scored = retrieval_metrics(data, label, protocol=protocol, stratify=stratify, rrf_k=rrf_k, seed=seed)
+    result = replace(scored, neighbours=tuple(found))
+    for neighbours in found:
+        console.say(neighbours.summary())
+    finish(result, out, drawings=retrieve_drawings(result), cohort=cohorts[0], console=console)
+    return result
+
+
+def finish(
+    result: Result,
+    out: Path,
+    *,
+    drawings: Sequence[Drawing] = (),
+    cohort: Cohort,
+    console: Console,
+) -> None:
+    """Write the result's files, its figures and who was left out; say what was found and where it lies.
+
+    Where no browser can print the figures, all else is written and one line says what to install.
+    """
+    from analysis.export import export_result
+
+    written = [*export_result(result, out, command=result.command), *_write_left_out(cohort, out)]
+    summary = result.summary()
+    console.say(summary)
+    for text in result.warnings:
+        if text not in summary:
+            console.note(text)
+    if console.figures:
+        written += _write_figures(result, out, drawings=drawings, console=console)
+    for line in by_stem(written):
+        console.say(f"wrote {line}")
+    console.show_json(result.to_dict())
+
+
+def by_stem(paths: Sequence[Path]) -> list[str]:
+    """Paths as text, those that differ only in their extension as one: "out/map.{csv,pdf}"."""
+    stems: dict[Path, list[str]] = {}
+    for path in paths:
+        stems.setdefault(path.with_suffix(""), []).append(path.suffix)
+    return [
+        f"{stem}{ends[0]}" if len(ends) == 1 else f"{stem}.{{{','.join(e[1:] for e in ends)}}}"
+        for stem, ends in stems.items()
+    ]
+
+
+def _write_left_out(cohort: Cohort, out: Path) -> list[Path]:
+    from analysis.export import csv_text, write_text
+
+    path = out / LEFT_OUT
+    path.unlink(missing_ok=True)
+    return [] if cohort.lost.empty else [write_text(path, csv_text(cohort.lost))]
+
+
+def _write_figures(result: Result, out: Path, *, drawings: Sequence[Drawing], console: Console) -> list[Path]:
+    from tqdm import tqdm
+
+    from analysis.export import export_figure
+    from analysis.figure_browser import FigureBrowser, current_browser
+
+    written: list[Path] = []
+    with ExitStack() as stack:
+        if drawings and current_browser() is None:
+            with suppress(FigureExportError):  # said below, once a figure needs it
+                stack.enter_context(FigureBrowser())
+        for drawing in tqdm(
+            drawings, desc="figures", leave=False, disable=not (console.progress and drawings)
+        ):
+            for older in out.glob(f"{drawing.stem}.*"):
+                older.unlink()
+            try:
+                export_figure(drawing.draw(), out / drawing.stem, source=drawing.source(), result=result)
+            except FigureExportError as error:
+                console.note(f"a figure was not drawn, all else was written: {error}")
+            written += sorted(out.glob(f"{drawing.stem}.*"))
+    return written
