@@ -1,0 +1,174 @@
+"""X: find, hash, load and prepare one row at a time.
+
+A row's failure is an outcome, never an exception. A worker that dies (memory, a crash in a decoder) takes
+only its
+own row with it: the rows that were under way are tried again one by one, each alone in a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from flexict_core.errors import (
+    FlexictError,
+    ImageError,
+    ManifestError,
+    MaskError,
+)
+from flexict_core.manifest import ManifestRow, resolve_inside
+from flexict_core.store_writer import KnownRow
+
+if TYPE_CHECKING:
+    from flexict_core.encoders.base import Encoder
+    from flexict_core.volume import Volume
+
+_RACY_S = 2.0  # a file written this recently may change again within the clock's tick
+
+
+@dataclass(frozen=True)
+class Task:
+    """One row to prepare, with what the store already holds under its key."""
+
+    row: ManifestRow
+    root: Path
+    known: KnownRow | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """ready: `payload` waits to be encoded. same: the store has it. moved: the same data under another path.
+    failed: `reason`, one line, and `file`, the one at fault."""
+
+    task: Task
+    kind: Literal["ready", "same", "moved", "failed"]
+    source_sha256: str = ""
+    source_stat: str = ""
+    payload: Any = None
+    reason: str = ""
+    file: str = ""
+
+
+def unchanged(task: Task) -> bool:
+    """Whether paths, sizes and times alone show that the stored row is current; reads no file."""
+    known = task.known
+    if known is None or not known.source_stat or not _same_place(task, known):
+        return False
+    try:
+        return known.source_stat == _stat(_paths(task), task.row)
+    except (OSError, ManifestError):
+        return False
+
+
+def prepare_row(encoder: Encoder, task: Task) -> Outcome:
+    """Everything up to the encoder's forward pass. Never raises for what is wrong with the row."""
+    fault = {"file": task.row.image}
+    try:
+        return _prepare(encoder, task, fault)
+    except FlexictError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = (
+            f"{error.filename or task.row.image} cannot be read ({error.strerror or error}): check the file"
+        )
+    except MemoryError:
+        reason = "not enough memory to prepare this volume: use fewer workers or a smaller volume"
+    except Exception as error:  # one odd file must not stop a thousand good ones
+        reason = f"{type(error).__name__} while preparing: {error}"
+    line = " ".join(reason.split()).replace(f"{task.root}{os.sep}", "")
+    return Outcome(task, "failed", reason=line, file=fault["file"])
+
+
+def _prepare(encoder: Encoder, task: Task, fault: dict[str, str]) -> Outcome:
+    from flexict_core.io import load_mask, load_volume
+
+    row, known = task.row, task.known
+    paths = _paths(task)
+    for path, name in zip(paths, (row.image, row.mask or ""), strict=False):
+        if not path.exists():
+            fault["file"] = name
+            kind = MaskError if name != row.image else ImageError
+            raise kind(f"{name} does not exist: correct the path in the manifest")
+    stat = _stat(paths, row)
+    digest = source_sha256(paths, row)
+    if known is not None and known.source_sha256 == digest:
+        return Outcome(task, "same" if _same_place(task, known) else "moved", digest, stat)
+    if known is not None and known.root != str(task.root) and Path(known.root, known.image).exists():
+        raise ManifestError(
+            f"the store holds this patient, series and ROI with another image ({known.root}/{known.image}): "
+            "use another store, or tell them apart by series_uid"
+        )
+    volume = load_volume(paths[0])
+    roi = None
+    if row.mask is not None:
+        fault["file"] = row.mask
+        roi = load_mask(paths[1], label=row.mask_label, reference=volume)
+        fault["file"] = row.image
+    elif row.seed_lps_mm is not None:
+        roi = _seed_roi(encoder, volume, row.seed_lps_mm)
+    return Outcome(task, "ready", digest, stat, payload=encoder.prepare(volume, roi))
+
+
+def _seed_roi(encoder: Encoder, volume: Volume, seed_lps_mm: tuple[float, float, float]) -> Volume | None:
+    """A seed point as a region of one voxel: enough to centre a cube of fixed size, and for nothing else."""
+    kind = encoder.recipe.kind
+    if kind not in ("roi_fixed", "roi_adaptive", "native"):
+        return None  # whole-volume recipes look at no region
+    if kind != "roi_fixed":
+        raise MaskError(
+            f"a seed point has no extent and {encoder.name!r} needs one: give a mask or a roi_fixed recipe"
+        )
+    z, y, x = (round(float(i)) for i in volume.world_to_index(seed_lps_mm)[::-1])
+    shape = volume.shape_zyx
+    if not all(0 <= i < n for i, n in zip((z, y, x), shape, strict=True)):
+        raise MaskError(f"seed point {seed_lps_mm} mm lies outside the volume: check that it is LPS")
+    mask = np.zeros(shape, dtype=bool)
+    mask[z, y, x] = True
+    return volume.with_array(mask)
+
+
+def source_sha256(paths: list[Path], row: ManifestRow) -> str:
+    """Hash of what the row's vector is made from: the image alone gives the hash of its bytes; a mask, label
+    or seed point is hashed with it. A folder counts with the names and bytes of its files."""
+    digests = [_digest(path) for path in paths]
+    if len(digests) == 1 and row.seed_lps_mm is None:
+        return digests[0]
+    return hashlib.sha256(repr((digests, row.mask_label, row.seed_lps_mm)).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    if not path.is_dir():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()} {_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _stat(paths: list[Path], row: ManifestRow) -> str:
+    """Sizes and times of the files, as text; "" where they cannot stand for the content."""
+    texts = []
+    for path in paths:
+        if path.is_dir():
+            return ""
+        stat = path.stat()
+        if time.time() - stat.st_mtime < _RACY_S:
+            return ""
+        texts.append(f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}")
+    return "|".join([*texts, str(row.mask_label), str(row.seed_lps_mm)])
+
+
+def _paths(task: Task) -> list[Path]:
+    names = [task.row.image] if task.row.mask is None else [task.row.image, task.row.mask]
+    return [resolve_inside(task.root, name) for name in names]
+
+
+def _same_place(task: Task, known: KnownRow) -> bool:
+    return (known.root, known.image, known.mask) == (str(task.root), task.row.image, task.row.mask or "")

@@ -1,0 +1,168 @@
+"""Rows prepared ahead in worker processes.
+
+A worker that dies (memory, a crash in a decoder) takes only its own row with it: the rows that were under way
+are tried again one by one, each alone in a process.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from warnings import warn
+
+from flexict_core.errors import EncoderError, FlexictError, FlexictWarning
+from flexict_core.prepare_row import Outcome, Task, prepare_row
+
+if TYPE_CHECKING:
+    from flexict_core.encoders.base import Encoder
+
+# one thread a process; the libraries read these when they load
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
+
+
+def prepare_all(encoder: Encoder, tasks: Iterable[Task], *, workers: int) -> Iterator[Outcome]:
+    """Outcomes in the order of `tasks`, prepared ahead in `workers` processes; 0 prepares in this process.
+
+    Call it before the encoder loads its weights: the processes get the encoder as it is now.
+    """
+    if workers == 0:
+        yield from (prepare_row(encoder, task) for task in tasks)
+        return
+    try:
+        frozen = pickle.dumps(encoder)
+    except Exception as error:
+        raise EncoderError(
+            f"encoder {encoder.name!r} cannot be sent to worker processes ({error}): use workers=0"
+        ) from error
+    pool = _start(frozen, workers)
+    if pool is None:
+        warn(
+            "worker processes cannot start, rows are prepared one by one: in a script, call this under "
+            "`if __name__ == '__main__':`",
+            FlexictWarning,
+            stacklevel=3,
+        )
+        yield from (prepare_row(encoder, task) for task in tasks)
+        return
+    yield from _in_pool(pool, frozen, deque(tasks), workers)
+
+
+def _in_pool(
+    pool: ProcessPoolExecutor, frozen: bytes, waiting: deque[Task], workers: int
+) -> Iterator[Outcome]:
+    ahead: deque[tuple[Task, Future[Outcome]]] = deque()
+    try:
+        while waiting or ahead:
+            while waiting and len(ahead) < 2 * workers:
+                task = waiting[0]
+                try:
+                    ahead.append((task, pool.submit(_work, task)))
+                except BrokenProcessPool:
+                    break
+                waiting.popleft()
+            if ahead and not isinstance(ahead[0][1].exception(), BrokenProcessPool):
+                yield ahead.popleft()[1].result()
+                continue
+            _stop(pool)
+            yield from _one_by_one(frozen, ahead)
+            ahead.clear()
+            pool = _restart(frozen, workers)
+    finally:
+        _stop(pool)
+
+
+def _one_by_one(frozen: bytes, ahead: Iterable[tuple[Task, Future[Outcome]]]) -> Iterator[Outcome]:
+    """Which of the rows under way killed its worker: each is tried alone, and only the killer fails."""
+    pool = _restart(frozen, 1)
+    try:
+        for task, future in ahead:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                yield future.result()
+                continue
+            try:
+                yield pool.submit(_work, task).result()
+            except BrokenProcessPool:
+                _stop(pool)
+                reason = (
+                    "the worker process died while preparing this row: out of memory or a crash"
+                )
+                yield Outcome(task, "failed", reason=reason, file=task.row.image)
+                pool = _restart(frozen, 1)
+    finally:
+        _stop(pool)
+
+
+def _start(frozen: bytes, workers: int) -> ProcessPoolExecutor | None:
+    from multiprocessing import get_context
+
+    # spawn: a forked child would inherit the locks of torch's and pyarrow's threads
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _initialise, (frozen,))
+    try:
+        pool.submit(_ready).result()
+    except BrokenProcessPool:
+        _stop(pool)
+        return None
+    except BaseException:
+        _stop(pool)
+        raise
+    return pool
+
+
+def _restart(frozen: bytes, workers: int) -> ProcessPoolExecutor:
+    pool = _start(frozen, workers)
+    if pool is None:
+        raise FlexictError(
+            "worker processes no longer start: free memory and run again, stored rows are kept"
+        )
+    return pool
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    processes = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        with suppress(Exception):
+            process.terminate()
+
+
+_encoder: Encoder | None = None  # of this worker process
+
+
+def _initialise(frozen: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    global _encoder
+    _encoder = pickle.loads(frozen)  # noqa: S301 — made by the parent process a moment ago
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        parent.join()  # a killed parent leaves its workers waiting for ever
+        os._exit(1)
+
+
+def _ready() -> None:
+    """Answers once the worker has its encoder."""
+
+
+def _work(task: Task) -> Outcome:
+    if _encoder is None:
+        raise RuntimeError("worker without encoder")
+    return prepare_row(_encoder, task)
