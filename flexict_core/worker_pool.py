@@ -96,9 +96,7 @@ def _one_by_one(frozen: bytes, ahead: Iterable[tuple[Task, Future[Outcome]]]) ->
                 yield pool.submit(_work, task).result()
             except BrokenProcessPool:
                 _stop(pool)
-                reason = (
-                    "the worker process died while preparing this row: out of memory or a crash"
-                )
+                reason = "the worker process died while preparing this row: out of memory or a crash"
                 yield Outcome(task, "failed", reason=reason, file=task.row.image)
                 pool = _restart(frozen, 1)
     finally:
