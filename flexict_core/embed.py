@@ -84,7 +84,8 @@ def embed_manifest(
     workers = _default_workers() if workers is None else workers
     part, parts = shard
     rows, rejected = manifest.rows[part - 1 :: parts], manifest.rejected[part - 1 :: parts]
-    _warn_of_mixed_regions(manifest)
+    if encoder.recipe.kind in ("native", "slices"):  # which take a mask where there is one
+        _warn_of_mixed_regions(manifest)
     with store.writer(_spec(encoder, manifest), dim=encoder.dim, name=_name(encoder)) as writer:
         run = _Run(writer, encoder, manifest)
         run.fail(rejected)

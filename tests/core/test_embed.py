@@ -301,7 +301,8 @@ def test_rows_without_a_mask_among_rows_with_one_are_pointed_out(tmp_path: Path)
     manifest = cohort(tmp_path / "cohort", (10, 20))
     manifest.write_text(manifest.read_text().replace("ct/p1_mask.nii.gz,3", ","))
     with pytest.warns(DataWarning, match="1 of 2 rows have no mask"):
-        embed(manifest, tmp_path / "s")
+        embed(manifest, tmp_path / "s", MeanEncoder("native"))
+    embed(manifest, tmp_path / "s", MeanEncoder("default"))  # looks at no mask, so nothing is mixed
 
 
 @pytest.mark.parametrize(
