@@ -35,8 +35,7 @@ _BOOKKEEPING = frozenset({"series_uid", "roi_id"})
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did. `rows` entered now, `skipped` were there already, `quarantined` had no whole
-    vector."""
+    """What an import did: `rows` entered now, `skipped` were there already, `quarantined` lack a value or an ID."""
 
     embedding_id: str
     rows: int
