@@ -182,10 +182,10 @@ def stage_codes(
     foreign = Counter(t for t in texts if t and t not in known)
     if sum(foreign.values()) >= MIN_PATIENTS_A_STAGE or (foreign and not any(t in known for t in texts)):
         shown = ", ".join(f"{value!r} ({count})" for value, count in sorted(foreign.items()))
-        named = sorted(foreign)[0]
+        apart = " ".join(f'--where "{column}!={value}"' for value in sorted(foreign)[:3])
         raise CohortError(
             f"column {column!r} holds stages that --order {str(order)!r} does not name: {shown}; "
-            f'add them to --order, or leave their patients out with --where "{column}!={named}"'
+            f"add them to --order, or leave their patients out with {apart}"
         )
     codes = np.array([known.get(t, -1) for t in texts], dtype=np.int64)
     reasons = {
