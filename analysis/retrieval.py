@@ -220,7 +220,7 @@ def _coded(column: Any, data: Cohort | np.ndarray, gallery: Gallery, argument: s
         name, raw = column, data.column(column)
     else:
         name, raw = argument, np.asarray(column, dtype=object)
-    rows = len(data)
+    rows = data.n if isinstance(data, Cohort) else len(data)
     if raw.shape != (rows,):
         raise AnalysisError(f"{argument} has {len(raw)} values for {rows} embeddings: give one a row")
     texts = [canonical(v) for v in raw[gallery.keep]]
@@ -280,13 +280,17 @@ def _metrics(scored: Scored, intervals: Sequence[Interval | None]) -> dict[str, 
     return {
         name: MetricRow(
             mean=float(means[i]),
-            ci=intervals[i],
+            ci=_within_0_1(intervals[i]),
             random=float(scored.expected[name].mean()),
             difference=float(means[i + size]),
             difference_ci=intervals[i + size],
         )
         for i, name in enumerate(scored.scores)
     }
+
+
+def _within_0_1(ci: Interval | None) -> Interval | None:
+    return ci and (max(ci[0], 0.0), min(ci[1], 1.0))
 
 
 def _intervals(

@@ -6,9 +6,11 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import retrieval_metrics, search
+from analysis.cohort import Cohort
 from analysis.gallery import fused_ranking
 from analysis.retrieval_scores import (
     jackknife_interval,
@@ -19,7 +21,7 @@ from analysis.retrieval_scores import (
     without_each,
 )
 from analysis.vectors import as_vectors, comparable, nearest_rows
-from flexict_core.errors import AnalysisError
+from flexict_core.errors import AnalysisError, CohortError
 
 
 def clusters(n: int = 60, *, seed: int = 0, d: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -197,9 +199,8 @@ def test_leave_one_out_intervals_come_from_leaving_patients_out() -> None:
         rest = np.delete(np.arange(24), i)
         without.append(retrieval_metrics(X[rest], label[rest], k=(1, 3)).metrics)
     for name, row in result.metrics.items():
-        assert row.ci == pytest.approx(
-            jackknife_interval(row.mean, np.array([m[name].mean for m in without])), abs=1e-12
-        )
+        low, high = jackknife_interval(row.mean, np.array([m[name].mean for m in without]))
+        assert row.ci == pytest.approx((max(low, 0), min(high, 1)), abs=1e-12)
         gain = np.array([m[name].difference for m in without])
         assert row.difference_ci == pytest.approx(jackknife_interval(row.difference, gain), abs=1e-12)
 
@@ -318,6 +319,51 @@ def test_standardising_keeps_a_large_unit_from_deciding() -> None:
     assert comparable(flat, metric="cosine").constant == 1
     assert "1 constant dimensions" in comparable(flat, metric="cosine").describe()
     assert "standard deviation" in before.describe()
+
+
+def cohort(
+    X: np.ndarray, *, ids: list[str], names: tuple[str, ...] | None = None, **columns: object
+) -> Cohort:
+    table = pd.DataFrame({"patient_id": ids, **columns})
+    empty = pd.DataFrame({"patient_id": [], "reason": []})
+    return Cohort(
+        X=X, patient_id=np.array(ids, dtype=object), table=table, rows=table, feature_names=names, lost=empty,
+        embedding_id=f"emb-{X.shape[1]}", synthetic=True, licence="CC0", name="demo", data_sha256={"clinical": "a"},
+    )  # fmt: skip
+
+
+def test_a_cohort_brings_ids_labels_units_and_provenance() -> None:
+    X, label = clusters(30)
+    ids = [f"p{i:02}" for i in range(30)]
+    data = cohort(X, ids=ids, names=tuple("abcdefgh"), stage=[float(v) for v in label], site=["A", None] * 15)
+    found = search(data, "p07", k=3)
+    standard = (X - X.mean(axis=0)) / X.std(axis=0)
+    standard /= np.linalg.norm(standard, axis=1, keepdims=True)
+    cosine = standard @ standard[7]
+    assert found.neighbours["patient_id"].tolist() == [ids[i] for i in np.argsort(-cosine) if i != 7][:3]
+    assert found.provenance.synthetic
+    assert found.provenance.embedding_id == "emb-8"
+    result = retrieval_metrics(data, "stage", k=(1,), stratify="site")
+    assert result.label == "stage"
+    assert result.n == 15
+    assert result.per_query["label"].unique().tolist() == ["0", "2", "1"]
+    with pytest.raises(CohortError, match="did you mean 'stage'"):
+        retrieval_metrics(data, "stag")
+
+
+def test_cohorts_are_fused_by_patient_not_by_row() -> None:
+    X, label = clusters(30)
+    ids = [f"p{i:02}" for i in range(30)]
+    order = np.random.default_rng(8).permutation(30)[:28]
+    other = cohort(X[order], ids=[ids[i] for i in order])
+    kept = np.sort(order)
+    one = retrieval_metrics(X[kept], label[kept], k=(1,))
+    both = retrieval_metrics([cohort(X, ids=ids, stage=label), other], "stage", k=(1,))
+    assert both.metrics == one.metrics
+    assert both.per_query["patient_id"].tolist() == [ids[i] for i in kept]
+    assert any("2 patients lack one of the embeddings" in w for w in both.warnings)
+    assert both.provenance.embedding_id == "emb-8"
+    assert set(both.provenance.data_sha256) == {"1:clinical", "2:clinical"}
 
 
 # --- reference values ---------------------------------------------------------------------------------------

@@ -1,0 +1,73 @@
+"""Retrieval metrics with their intervals beside what random rankings would give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.plots.theme import CATEGORY_COLOURS, FAINT, PT, Width, blank, finish, interval_trace, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from analysis.retrieval import RetrievalResult
+
+_PROTOCOL = {"loo": "every patient against all others", "split": "split", "published": "published split"}
+
+
+def metrics_against_random(result: RetrievalResult, *, width: Width = "single") -> go.Figure:
+    """Each metric with its interval, and the exact expectation of a random ranking."""
+    import plotly.graph_objects as go
+
+    names = list(result.metrics)
+    rows = list(range(len(names)))
+    metrics = [result.metrics[name] for name in names]
+    fig = blank(width=width, panel_mm=4 + 4.5 * len(rows), left_mm=18, top_mm=6, bottom_mm=9)
+    fig.add_trace(
+        go.Scatter(
+            x=[m.random for m in metrics],
+            y=rows,
+            mode="markers",
+            marker={
+                "symbol": "diamond-open",
+                "size": 4 * PT,
+                "color": FAINT,
+                "line": {"width": 0.75 * PT, "color": FAINT},
+            },
+            name="random ranking",
+            hovertemplate="random %{x:.3f}<extra></extra>",
+        )
+    )
+    fig.add_trace(
+        interval_trace(
+            [m.mean for m in metrics],
+            rows,
+            [m.ci for m in metrics],
+            along="x",
+            symbol="circle",
+            colour=CATEGORY_COLOURS[0],
+            name="observed, 95 % interval",
+            hovertemplate="observed %{x:.3f}<extra></extra>",
+        )
+    )
+    fig.update_yaxes(tickvals=rows, ticktext=names, range=[len(rows) - 0.5, -0.5])
+    fig.update_xaxes(title_text="Value (0 to 1, higher is better)", range=[0, 1.02])
+    fig.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"},
+    )
+    label, average = shown(result.label), result.metrics["mAP"]
+    said = (
+        f"Hits share {label}; {_PROTOCOL[result.protocol]}, {result.queries} queries, "
+        f"gallery of {result.gallery}."
+    )
+    interval = "jackknife over patients" if result.protocol == "loo" else "bootstrap over query patients"
+    said += f" Bars: 95 % intervals ({interval}). Diamonds: exact expectation of random rankings."
+    against = f"mAP {average.mean:.3f} against {average.random:.3f} expected at random."
+    caption = f"Retrieval of {label}. {said} {against}"
+    return finish(fig, result.provenance, name="retrieval", notes=[said], caption=caption)
+
+
+def metrics_against_random_source(result: RetrievalResult) -> pd.DataFrame:
+    """metric, mean, ci_low, ci_high, random, difference and its interval."""
+    return result.table()
