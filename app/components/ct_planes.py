@@ -1,0 +1,240 @@
+"""A CT with its mask as pictures: three planes in radiological orientation, true to scale.
+
+Everything is drawn from a Volume in LPS order (x towards the patient's left, y posterior, z superior), so the
+patient's right is at the left of an axial or coronal picture, and anterior at the left of a sagittal one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexict_core.io import load_mask, load_volume
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+    from flexict_core.volume import Volume
+
+PLANES = ("axial", "coronal", "sagittal")
+WINDOWS = {
+    "Lung": (-600.0, 1500.0),
+    "Soft tissue": (40.0, 400.0),
+    "Bone": (400.0, 1800.0),
+}  # level, width in HU
+TUMOUR_WINDOW = "Tumour (auto)"
+
+_SLICED = {"axial": 0, "coronal": 1, "sagittal": 2}  # which of (z, y, x) is held fixed
+_LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}  # left, right, top, bottom
+_OUTLINE = (240, 180, 40)
+_CROSSHAIR, _WHITE, _BLACK = (86, 180, 233), (255, 255, 255), (0, 0, 0)
+_BARS_MM = (200, 100, 50, 20, 10, 5)
+
+
+@dataclass(frozen=True)
+class CtCase:
+    """One CT in LPS order, its mask (or None) and the voxel where a reader wants to start."""
+
+    volume: Volume
+    mask: Volume | None
+    centre_zyx: tuple[int, int, int]
+
+    @property
+    def tumour_extent_zyx_mm(self) -> tuple[float, ...]:
+        """Sides of the box around the mask, mm; of the volume where there is no mask."""
+        inside = np.ones(self.volume.shape_zyx, dtype=bool) if self.mask is None else self.mask.array
+        lengths = []
+        for axis, step in enumerate(self.volume.spacing_zyx_mm):
+            used = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+            lengths.append(float(used[-1] - used[0] + 1) * step)
+        return tuple(lengths)
+
+
+def open_case(image: Path, mask: Path | None, *, mask_label: int | None = None) -> CtCase:
+    """Read a CT (HU) and its mask; without a mask the middle of the volume is the centre."""
+    native = load_volume(image)
+    volume = native.to_orientation("LPS")
+    if mask is None:
+        return CtCase(volume, None, tuple(n // 2 for n in volume.shape_zyx))  # type: ignore[arg-type]
+    roi = load_mask(mask, label=mask_label, reference=native).to_orientation("LPS")
+    return CtCase(volume, roi, _inner_centre(roi.array))
+
+
+def _inner_centre(mask: np.ndarray) -> tuple[int, int, int]:
+    """The slice with most of the mask, and the centre of the mask there: always inside what is outlined."""
+    z = int(np.argmax(mask.sum(axis=(1, 2))))
+    y, x = (np.median(axis) for axis in np.nonzero(mask[z]))
+    return z, round(float(y)), round(float(x))
+
+
+def positions_mm(case: CtCase, plane: str) -> np.ndarray:
+    """World position of every slice of a plane, shape (n,), mm in LPS (x left, y posterior, z superior)."""
+    axis = _SLICED[plane]
+    index = np.array([[n / 2 for n in case.volume.shape_zyx[::-1]]])
+    origin = float(case.volume.index_to_world(index)[0, 2 - axis])
+    n, step = case.volume.shape_zyx[axis], case.volume.spacing_zyx_mm[axis]
+    return origin + (np.arange(n) - n / 2) * step
+
+
+def window_of(case: CtCase, name: str) -> tuple[float, float]:
+    """Level and width in HU; the automatic one spans the tumour's own values with room on both sides."""
+    if name in WINDOWS or case.mask is None:
+        return WINDOWS.get(name, WINDOWS["Soft tissue"])
+    low, high = np.percentile(case.volume.array[case.mask.array], [2, 98])
+    return round(float(low + high) / 2), max(150.0, round(2.0 * float(high - low)))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rectangle of a plane that is shown: rows and columns of voxels, and their spacing in mm."""
+
+    rows: slice
+    cols: slice
+    spacing_mm: tuple[float, float]
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        return (
+            (self.rows.stop - self.rows.start) * self.spacing_mm[0],
+            (self.cols.stop - self.cols.start) * self.spacing_mm[1],
+        )
+
+
+def frame_of(case: CtCase, plane: str, *, around_zyx: tuple[int, int, int], field_mm: float | None) -> Frame:
+    """The whole slice, or a square field of `field_mm` around a voxel, shifted to stay inside the volume."""
+    held = _SLICED[plane]
+    row_axis, col_axis = (a for a in range(3) if a != held)
+
+    def extent(axis: int) -> slice:
+        n, step = case.volume.shape_zyx[axis], case.volume.spacing_zyx_mm[axis]
+        if field_mm is None:
+            return slice(0, n)
+        wanted = min(n, max(1, math.ceil(field_mm / step)))
+        start = min(max(0, around_zyx[axis] - wanted // 2), n - wanted)
+        return slice(start, start + wanted)
+
+    spacing = (case.volume.spacing_zyx_mm[row_axis], case.volume.spacing_zyx_mm[col_axis])
+    return Frame(extent(row_axis), extent(col_axis), spacing)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a plane is drawn: window (level, width) in HU, field shown (None: the whole slice), what is laid over."""
+
+    window: tuple[float, float]
+    field_mm: float | None = None
+    longest_px: int = 720
+    outline: bool = True
+    crosshair: bool = True
+    letters: bool = True
+
+
+def draw_planes(case: CtCase, at_zyx: tuple[int, int, int], style: Style) -> dict[str, Image]:
+    """The three planes through a voxel on canvases of one size and at one scale."""
+    frames = [frame_of(case, plane, around_zyx=at_zyx, field_mm=style.field_mm) for plane in PLANES]
+    canvas_mm = (max(f.size_mm[0] for f in frames), max(f.size_mm[1] for f in frames))
+    return {plane: draw_plane(case, plane, at_zyx, style=style, canvas_mm=canvas_mm) for plane in PLANES}
+
+
+def draw_plane(
+    case: CtCase,
+    plane: str,
+    at_zyx: tuple[int, int, int],
+    *,
+    style: Style,
+    canvas_mm: tuple[float, float] | None = None,
+) -> Image:
+    """One plane through a voxel as an RGB picture, true to scale, centred on a black canvas (height, width)."""
+    from PIL import Image, ImageDraw
+
+    frame = frame_of(case, plane, around_zyx=at_zyx, field_mm=style.field_mm)
+    page_mm = canvas_mm or frame.size_mm
+    px_per_mm = style.longest_px / max(page_mm)
+    size = (max(1, round(frame.size_mm[1] * px_per_mm)), max(1, round(frame.size_mm[0] * px_per_mm)))
+    hu = _cut(case.volume.array, plane, at_zyx, frame)
+    picture = Image.fromarray(_shaded(hu, size, style.window)).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    if style.outline and case.mask is not None:
+        inside = Image.fromarray(_cut(case.mask.array, plane, at_zyx, frame))
+        _draw_outline(pen, np.asarray(inside.resize(size, Image.Resampling.BILINEAR)))
+    if style.crosshair:
+        _draw_crosshair(pen, size, _pixel_of(plane, at_zyx, frame, px_per_mm, size[1]))
+    page_px = (round(page_mm[1] * px_per_mm), round(page_mm[0] * px_per_mm))
+    page = Image.new("RGB", (max(size[0], page_px[0]), max(size[1], page_px[1])))
+    page.paste(picture, ((page.width - size[0]) // 2, (page.height - size[1]) // 2))
+    pen = ImageDraw.Draw(page)
+    if style.letters:
+        _draw_letters(pen, page.size, _LETTERS[plane])
+    _draw_scale_bar(pen, page.size, px_per_mm)
+    return page
+
+
+def _cut(array: np.ndarray, plane: str, at_zyx: tuple[int, int, int], frame: Frame) -> np.ndarray:
+    """The framed part of one slice as float32, upright: anterior at the top of axial planes, superior of others."""
+    held = _SLICED[plane]
+    picture = np.take(array, at_zyx[held], axis=held)[frame.rows, frame.cols]
+    return (picture if plane == "axial" else picture[::-1]).astype(np.float32)
+
+
+def _shaded(hu: np.ndarray, size: tuple[int, int], window: tuple[float, float]) -> np.ndarray:
+    from PIL import Image
+
+    level, width = window
+    grey = np.asarray(Image.fromarray(hu).resize(size, Image.Resampling.BILINEAR))
+    return (np.clip((grey - (level - width / 2)) / width, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def _pixel_of(
+    plane: str, at_zyx: tuple[int, int, int], frame: Frame, px_per_mm: float, height_px: int
+) -> tuple[float, float]:
+    row_axis, col_axis = (a for a in range(3) if a != _SLICED[plane])
+    x = (at_zyx[col_axis] - frame.cols.start + 0.5) * frame.spacing_mm[1] * px_per_mm
+    y = (at_zyx[row_axis] - frame.rows.start + 0.5) * frame.spacing_mm[0] * px_per_mm
+    return x, y if plane == "axial" else height_px - y
+
+
+def _draw_outline(pen: ImageDraw, mask: np.ndarray) -> None:
+    from skimage.measure import find_contours
+
+    for contour in find_contours(np.pad(mask, 1), 0.5):
+        points = [(float(x) - 0.5, float(y) - 0.5) for y, x in contour]
+        if len(points) > 1:
+            pen.line(points, fill=_OUTLINE, width=3, joint="curve")
+
+
+def _draw_crosshair(pen: ImageDraw, size: tuple[int, int], at: tuple[float, float]) -> None:
+    """Where the other two planes cut; open in the middle so that it hides nothing."""
+    (width, height), (x, y), gap = size, at, 0.08 * max(size)
+    for line in ((0, y, x - gap, y), (x + gap, y, width, y), (x, 0, x, y - gap), (x, y + gap, x, height)):
+        if line[2] > line[0] or line[3] > line[1]:
+            pen.line(line, fill=_CROSSHAIR, width=1)
+
+
+def _write(pen: ImageDraw, spot: tuple[float, float], text: str, *, points: int, anchor: str) -> None:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(points)
+    pen.text(spot, text, font=font, anchor=anchor, fill=_WHITE, stroke_width=2, stroke_fill=_BLACK)
+
+
+def _draw_letters(pen: ImageDraw, size: tuple[int, int], letters: str) -> None:
+    (width, height), points = size, max(14, max(size) // 24)
+    middle, centre = height / 2, width / 2
+    spots = ((6, middle, "lm"), (width - 6, middle, "rm"), (centre, 4, "mt"), (centre, height - 4, "mb"))
+    for letter, (x, y, anchor) in zip(letters, spots, strict=True):
+        _write(pen, (x, y), letter, points=points, anchor=anchor)
+
+
+def _draw_scale_bar(pen: ImageDraw, size: tuple[int, int], px_per_mm: float) -> None:
+    """A bar of a round length, at most a third of the width, at the lower right."""
+    width, height = size
+    length_mm = next((mm for mm in _BARS_MM if mm * px_per_mm <= width / 3), _BARS_MM[-1])
+    points = max(18, max(size) // 30)
+    right, bottom = width - 10, height - points - 12
+    pen.rectangle((right - length_mm * px_per_mm, bottom, right, bottom + 4), fill=_WHITE, outline=_BLACK)
+    _write(pen, (right, bottom + 6), f"{length_mm} mm", points=points, anchor="rt")

@@ -1,0 +1,109 @@
+"""What the stage gradient is asked: stage column, order of stages, adjusters, group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import loaders, state
+from app.components.plain_text import literal
+from flexict_core.errors import FlexictError
+
+if TYPE_CHECKING:
+    from analysis.cohort import Cohort
+
+NO_GROUP = "(none)"
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """One question to `analysis.stage_gradient`."""
+
+    stage: str
+    order: str
+    adjust: tuple[str, ...]
+    group: str | None
+
+
+def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings | None:
+    """Widgets for the question; None, and a message, where no column can be asked about or the order is wrong."""
+    levels = loaders.category_levels(cohort)
+    if not levels:
+        st.info(
+            "The clinical table has no column with 2 to 20 different values, so there is no stage to test.",
+            icon=":material/info:",
+        )
+        return None
+    first = [c for c in (config.stage, *_likely(list(levels))) if c in levels]
+    columns = list(dict.fromkeys([*first, *levels]))
+    left, right = st.columns(2, gap="large")
+    with left:
+        stage = state.choose("Stage column", "stage", columns, on_change=_restart, args=(True,)) or columns[0]
+        order = _choose_order(cohort, config, stage, levels[stage])
+    with right:
+        adjust = state.choose_many(
+            "Adjusters",
+            "adjust",
+            _adjuster_options(cohort, stage, state.view().adjust),
+            placeholder="none: the trend is tested as it is",
+            help="The gradient must survive these: tumour size first of all, then scanner, slice thickness, age, "
+            "sex. `feature:NAME` is a named dimension of the embedding.",
+            on_change=_restart,
+        )
+        group = state.choose(
+            "Group (patients are exchanged within it)",
+            "group",
+            [NO_GROUP, *(c for c in levels if c != stage)],
+            help="For several sites or collections: the permutation keeps every patient in his or her own.",
+            on_change=_restart,
+        )
+    if not _show_counts(cohort, stage, order):
+        return None
+    return GradientSettings(stage, order, adjust, None if group in (None, NO_GROUP) else group)
+
+
+def _restart(forget_order: bool = False) -> None:
+    """A changed question has no answer yet."""
+    state.update(run=None)
+    if forget_order:
+        state.set_field("order", None)
+
+
+def _likely(columns: list[str]) -> list[str]:
+    return [c for c in columns if "stage" in c.lower()] + [c for c in columns if "grade" in c.lower()]
+
+
+def _choose_order(cohort: Cohort, config: state.AppConfig, stage: str, levels: list[str]) -> str:
+    prefilled = config.order if stage == config.stage and config.order else ",".join(levels)
+    st.session_state.setdefault("view-order", state.view().order or prefilled)
+    order = st.text_input(
+        "Order of the stages, earliest first",
+        key="view-order",
+        help=f"Values of this column: {', '.join(levels)}. A plus merges values into one stage: 1a+1b,2,3",
+        on_change=_restart,
+    )
+    state.update(order=order if order != prefilled else None)
+    return order
+
+
+def _adjuster_options(cohort: Cohort, stage: str, wanted: tuple[str, ...]) -> list[str]:
+    columns = [str(c) for c in cohort.table.columns if c not in (cohort.id_column, stage)]
+    features = [f"feature:{name}" for name in cohort.feature_names or ()]
+    return list(dict.fromkeys([*columns, *features, *wanted]))
+
+
+def _show_counts(cohort: Cohort, stage: str, order: str) -> bool:
+    """How many patients each stage of this order has; False, with the reason, when the order does not fit."""
+    try:
+        kept, codes, parsed = cohort.with_stage(stage, order)
+    except FlexictError as error:
+        st.error(literal(str(error).replace("--order", "the order")), icon=":material/error:")
+        return False
+    counts = [f"**{literal(label)}** {int((codes == k).sum())}" for k, label in enumerate(parsed.labels)]
+    missing = cohort.n - kept.n
+    st.caption(
+        f"Patients: {' → '.join(counts)}" + (f" · {missing} without a usable stage" if missing else "")
+    )
+    return True

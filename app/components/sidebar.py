@@ -1,0 +1,50 @@
+"""What every page shares: the embedding, the filter and the selection."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import loaders, state
+from app.components.plain_text import literal
+
+
+def show_sidebar(config: state.AppConfig) -> None:
+    """Widgets for the embedding, the filter and the selection; they change the session's view."""
+    with st.sidebar:
+        infos = loaders.embeddings(config)
+        names = {info.embedding_id: f"{info.name} · {info.rows} rows × {info.dim}" for info in infos}
+        if not names:
+            return
+        state.choose(
+            "Embedding",
+            "embedding",
+            list(names),
+            format_func=lambda i: names[i],
+            help="Embeddings of this store. All pages show the one chosen here.",
+        )
+        everyone = loaders.whole_cohort(config)
+        levels = loaders.category_levels(everyone)
+        conditions = [f"{column}={value}" for column, values in levels.items() for value in values]
+        state.choose_many(
+            "Filter",
+            "where",
+            conditions,
+            placeholder="all patients",
+            help="Keep only patients with these values. Several values of one column mean either; "
+            "different columns must all hold.",
+        )
+        _show_selection(everyone.patient_id)
+
+
+def _show_selection(ids: state.Ids) -> None:
+    chosen = state.selection(ids)
+    if not chosen:
+        st.caption("No patients selected. Draw a lasso or a box on the Map to select some.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":material/lasso_select: **{len(chosen)} selected**", width="content")
+        st.button("Clear", on_click=state.set_field, args=("selected", None), type="tertiary", key="clear")
+    names = ", ".join(literal(i) for i in chosen[:6])
+    st.caption(names + (f" and {len(chosen) - 6} more" if len(chosen) > 6 else ""))
+    if len(state.view().selected or "") > state.LONGEST_LINK:
+        st.caption("This selection is too large for a link: it lasts as long as this browser tab.")

@@ -1,0 +1,30 @@
+"""Tables on pages, each with a download that is safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def show_table(table: pd.DataFrame, name: str, *, height: int | None = None, **dataframe: Any) -> Any:
+    """A table and, under it, its size and a button for `<name>.csv`. Returns what `st.dataframe` returns."""
+    from analysis.export import csv_text
+
+    shown = st.dataframe(table, hide_index=True, height=height or "auto", key=f"table-{name}", **dataframe)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(f"{len(table)} rows")
+        st.download_button(
+            "CSV",
+            data=lambda: csv_text(table).encode(),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            key=f"csv-{name}",
+            on_click="ignore",
+            type="tertiary",
+        )
+    return shown
