@@ -48,7 +48,8 @@ class EmbedReport:
             f"{self.quarantined} in quarantine ({self.seconds:.1f} s)"
         ]
         if self.changed:
-            lines.append(f"changed since and embedded again: {', '.join(self.changed)}")
+            more = f" and {len(self.changed) - 5} more" if len(self.changed) > 5 else ""
+            lines.append(f"changed since and embedded again: {', '.join(self.changed[:5])}{more}")
         if self.quarantine_path is not None:
             lines.append(f"quarantine: {self.quarantine_path}")
         return "\n".join(lines)
