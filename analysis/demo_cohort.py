@@ -8,14 +8,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.synthetic import ClinicalTruth, DemoCohort, phantom_spec, truth_json
+from analysis.synthetic import STAGES, ClinicalTruth, DemoCohort, phantom_spec
 from flexict_core.errors import InputError
 from flexict_core.manifest import PLANTED_TRUTH
-from flexict_core.phantom.spec import PhantomSpec
+from flexict_core.phantom.spec import SCANNERS, PhantomSpec
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -52,7 +52,7 @@ def write(truth: ClinicalTruth, out_dir: str | Path, *, workers: int = 2, progre
     if not planted.exists() and (manifest.exists() or clinical.exists()):
         raise InputError(f"{out} holds a cohort that is not the demo's: choose another folder")
     (out / "ct").mkdir(parents=True, exist_ok=True)
-    _write_json(planted, truth_json(truth, {}))
+    _write_json(planted, _truth_json(truth, {}))
     code = _code_sha256()
     ids = [str(v) for v in truth.table["patient_id"]]
     jobs = [_Job(pid, *phantom_spec(truth, i), out / "ct", code) for i, pid in enumerate(ids)]
@@ -62,7 +62,7 @@ def write(truth: ClinicalTruth, out_dir: str | Path, *, workers: int = 2, progre
         kept += was_there
     _write_csv(clinical, truth.table)
     _write_csv(manifest, _manifest(truth))
-    _write_json(planted, truth_json(truth, drawn))
+    _write_json(planted, _truth_json(truth, drawn))
     return DemoCohort(
         manifest=manifest,
         clinical=clinical,
@@ -168,6 +168,37 @@ def _manifest(truth: ClinicalTruth) -> Any:
         "synthetic": True,
     }
     return pd.DataFrame(columns)
+
+
+def _truth_json(truth: ClinicalTruth, drawn: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Planted truth as saved beside the cohort; `drawn` adds each phantom's measured facts by patient."""
+    effects = {
+        "A": "tumour size rises with stage, and the phenotype carries stage beyond size and scanner",
+        "B": "tumour size rises with stage; given size and scanner, the image is independent of stage",
+    }
+    hidden = truth.planted.set_index("patient_id")
+    return {
+        "synthetic": True,
+        "statement": "Computer-drawn phantoms and simulated outcomes. No patient stands behind any of it.",
+        "seed": truth.seed,
+        "patients_in_cohort": {name: int((truth.table["cohort"] == name).sum()) for name in effects},
+        "stage_order": list(STAGES),
+        "adjusters": ["tumour_diameter_mm", "scanner"],
+        "cohorts": effects,
+        "expected_verdict": {"A": "beyond adjusters", "B": "explained by adjusters"},
+        "model": asdict(truth.model),
+        "scanners": {name: asdict(s) for name, s in SCANNERS.items()},
+        "scanner_note": "The share of S2 rises a little with stage in both cohorts (model.scanner_s2_share).",
+        "patients": {
+            str(pid): {**{c: _plain(v) for c, v in row.items()}, **drawn.get(str(pid), {})}
+            for pid, row in hidden.iterrows()
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _code_sha256() -> str:

@@ -17,7 +17,9 @@ Array = np.ndarray
 
 
 class Planted(NamedTuple):
-    """X [n, d] float64; stage [n] codes 0 … K-1; adjusters, one row a patient; truth in words and numbers."""
+    """X [n, d] float64; stage [n] codes 0 … K-1; adjusters, one row a patient; truth:
+    `beyond_adjusters` (is X dependent on stage given the adjusters?), `axis` w where there is one, and
+    `concordance` where it has a closed form."""
 
     X: Array
     stage: Array
@@ -40,7 +42,7 @@ def independent(n: int, d: int, n_stages: int, *, seed: int, rows_per_patient: i
     shared = rng.standard_normal((n // rows_per_patient, d))[patient]
     X = own if rows_per_patient == 1 else (own + shared) / np.sqrt(2)
     columns = {"size": rng.standard_normal(n), "scanner": rng.choice(["S1", "S2"], n), "patient": patient}
-    return _planted(X, stage, columns, beyond=False, concordance=0.5, estimand="any axis")
+    return _planted(X, stage, columns, beyond=False, concordance=0.5)
 
 
 def planted_gradient(n: int, d: int, n_stages: int, *, effect: float, seed: int) -> Planted:
@@ -52,10 +54,11 @@ def planted_gradient(n: int, d: int, n_stages: int, *, effect: float, seed: int)
     """
     rng = np.random.default_rng(seed)
     stage = _even_stages(n, n_stages, rng)
-    X = rng.standard_normal((n, d)) + effect * np.outer(_standard(stage), _unit(d, rng))
+    w = _unit(d, rng)
+    X = rng.standard_normal((n, d)) + effect * np.outer(_standard(stage), w)
     columns = {"size": rng.standard_normal(n), "scanner": rng.choice(["S1", "S2"], n)}
     concordance = best_concordance(stage, effect)
-    return _planted(X, stage, columns, beyond=effect != 0, concordance=concordance, estimand="the axis w")
+    return _planted(X, stage, columns, beyond=effect != 0, concordance=concordance, axis=w)
 
 
 def size_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, rho: float = 0.6, seed: int) -> Planted:
@@ -67,8 +70,9 @@ def size_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, rho: floa
     rng = np.random.default_rng(seed)
     size = rng.standard_normal(n)
     stage = _cut(rho * size + np.sqrt(1 - rho**2) * rng.standard_normal(n), n_stages)
-    X = rng.standard_normal((n, d)) + effect * np.outer(size, _unit(d, rng))
-    return _planted(X, stage, {"size": size, "scanner": rng.choice(["S1", "S2"], n)}, beyond=False)
+    w = _unit(d, rng)
+    X = rng.standard_normal((n, d)) + effect * np.outer(size, w)
+    return _planted(X, stage, {"size": size, "scanner": rng.choice(["S1", "S2"], n)}, beyond=False, axis=w)
 
 
 def scanner_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, lean: float = 0.8, seed: int) -> Planted:
@@ -79,9 +83,10 @@ def scanner_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, lean: 
     rng = np.random.default_rng(seed)
     stage = _even_stages(n, n_stages, rng)
     second = rng.random(n) < 1 / (1 + np.exp(-lean * _standard(stage)))
-    X = rng.standard_normal((n, d)) + effect * np.outer(second - 0.5, _unit(d, rng))
+    w = _unit(d, rng)
+    X = rng.standard_normal((n, d)) + effect * np.outer(second - 0.5, w)
     columns = {"size": rng.standard_normal(n), "scanner": np.where(second, "S2", "S1")}
-    return _planted(X, stage, columns, beyond=False)
+    return _planted(X, stage, columns, beyond=False, axis=w)
 
 
 def nonlinear_confounding(n: int, d: int, n_stages: int, *, effect: float = 1.0, seed: int) -> Planted:
@@ -92,8 +97,9 @@ def nonlinear_confounding(n: int, d: int, n_stages: int, *, effect: float = 1.0,
     curve = (size**2 - 1) / np.sqrt(2)
     stage = _cut(0.5 * size + 0.7 * curve + 0.7 * rng.standard_normal(n), n_stages)
     wave = np.sin(1.5 * size)
-    X = rng.standard_normal((n, d)) + effect * (np.outer(curve, _unit(d, rng)) + np.outer(wave, _unit(d, rng)))
-    return _planted(X, stage, {"size": size, "scanner": rng.choice(["S1", "S2"], n)}, beyond=False)
+    w = _unit(d, rng)
+    X = rng.standard_normal((n, d)) + effect * (np.outer(curve, w) + np.outer(wave, _unit(d, rng)))
+    return _planted(X, stage, {"size": size, "scanner": rng.choice(["S1", "S2"], n)}, beyond=False, axis=w)
 
 
 def planted_beyond_size(
@@ -106,7 +112,8 @@ def planted_beyond_size(
     stage = _cut(rho * size + np.sqrt(1 - rho**2) * rest, n_stages)
     first, second = np.linalg.qr(rng.standard_normal((d, 2)))[0].T
     X = rng.standard_normal((n, d)) + size_effect * np.outer(size, first) + effect * np.outer(rest, second)
-    return _planted(X, stage, {"size": size, "scanner": rng.choice(["S1", "S2"], n)}, beyond=effect != 0)
+    columns = {"size": size, "scanner": rng.choice(["S1", "S2"], n)}
+    return _planted(X, stage, columns, beyond=effect != 0, axis=second)
 
 
 def best_concordance(stage: Array, effect: float) -> float:

@@ -21,7 +21,7 @@ from flexict_core.phantom.chest_wall import (
 )
 from flexict_core.phantom.lungs import draw_parenchyma, draw_vessels
 from flexict_core.phantom.mediastinum import Mediastinum, build_mediastinum, column, draw_spine
-from flexict_core.phantom.scan import scan
+from flexict_core.phantom.scan import noise_level, scan
 from flexict_core.phantom.spec import LOBES, SCANNERS, PhantomSpec, Scanner
 from flexict_core.phantom.tumour import draw_tumour, place_tumour, shape_tumour
 from flexict_core.volume import Volume
@@ -42,8 +42,8 @@ def make_phantom(spec: PhantomSpec, *, seed: int) -> tuple[Volume, Volume, dict[
     ct : Volume, int16 HU (z, y, x), axes LPS.
     mask : Volume, bool, on the same grid: voxels at least half filled by the tumour's solid part.
     truth : dict of `tumour_volume_mm3` (closed form), `tumour_diameter_mm`, `tumour_centre_mm` (LPS),
-        `tumour_depth_mm`, `aorta_centre_mm` and `aorta_radius_mm` (an even region), `noise_sd_hu`, and the
-        anatomy's sizes.
+        `tumour_depth_mm` (from the pleura to the centre), `aorta_centre_mm`, `aorta_radius_mm` and `blood_hu`
+        (an even region), `body_width_mm`, and `noise_sd_hu` in soft tissue.
     """
     body_rng, tumour_rng, vessel_rng, noise_rng = (
         np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
@@ -59,7 +59,7 @@ def make_phantom(spec: PhantomSpec, *, seed: int) -> tuple[Volume, Volume, dict[
     )
     mask = draw_tumour(canvas, tumour, centre, fields=(coarse, texture))
     width = 2 * float(wall.skin[:, [180, 540]].max())
-    hu = scan(canvas.hu, canvas.grid, scanner=spec.scanner, width_mm=width, rng=noise_rng)
+    hu = scan(canvas.hu, scanner=spec.scanner, width_mm=width, rng=noise_rng)
     affine = canvas.grid.affine
     marks = organs.landmarks
     truth = {
@@ -69,6 +69,9 @@ def make_phantom(spec: PhantomSpec, *, seed: int) -> tuple[Volume, Volume, dict[
         "tumour_depth_mm": depth,
         "aorta_centre_mm": marks.descending_aorta.tolist(),
         "aorta_radius_mm": float(marks.aorta_radius),
+        "blood_hu": anatomy.blood_hu,
+        "body_width_mm": width,
+        "noise_sd_hu": noise_level(spec.scanner, width),
     }
     return Volume(hu, affine), Volume(mask, affine), truth
 

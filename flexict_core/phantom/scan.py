@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from flexict_core.phantom.canvas import Array, Grid
+from flexict_core.phantom.canvas import Array
 from flexict_core.phantom.spec import Scanner
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 
 
-def scan(hu: Array, grid: Grid, *, scanner: Scanner, width_mm: float, rng: np.random.Generator) -> Array:
+def scan(hu: Array, *, scanner: Scanner, width_mm: float, rng: np.random.Generator) -> Array:
     """HU as the scanner shows them, int16 (z, y, x).
 
-    Noise is white before the kernel, so the kernel that sharpens or smooths the edges also colours the noise;
-    its SD in tissue is `scanner.noise_sd_hu` for a body `width_mm` of 350 mm and grows by 0.6 % a mm.
+    Noise is white before the kernel, so the kernel that sharpens or smooths the edges also colours the noise.
     """
-    level = scanner.noise_sd_hu * np.exp(0.006 * (width_mm - 350))
+    level = noise_level(scanner, width_mm)
     raw = rng.standard_normal(hu.shape, dtype=np.float32)
     # Fewer photons are lost in air and lung, so there the noise is lower.
     scale = np.float32(level / noise_gain(scanner))
-    share = hu * np.float32(0.55 / 900)
-    share += np.float32(0.45 + 0.55 * 1000 / 900)
-    raw *= np.clip(share, 0.45, 1, out=share) * scale
+    share = hu * np.float32(0.65 / 900)
+    share += np.float32(0.35 + 0.65 * 1000 / 900)
+    raw *= np.clip(share, 0.35, 1, out=share) * scale
     raw += hu
     if scanner.slice_thickness_mm > 2.5:
         raw = _three_taps(raw, 0, 0.12)
     out = _kernel(raw, scanner.sharpness)
     np.clip(np.rint(out, out=out), LOWEST_HU, HIGHEST_HU, out=out)
     return out.astype(np.int16)
+
+
+def noise_level(scanner: Scanner, width_mm: float) -> float:
+    """SD of the noise in soft tissue, HU: the scanner's own for a body 350 mm wide, 0.6 % more with each mm."""
+    return float(scanner.noise_sd_hu * np.exp(0.006 * (width_mm - 350)))
 
 
 def noise_gain(scanner: Scanner) -> float:

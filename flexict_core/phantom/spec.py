@@ -22,7 +22,6 @@ class Scanner:
     slice_thickness_mm: float
     noise_sd_hu: float
     sharpness: float
-    pixel_mm: float = 2.2
 
 
 SCANNERS = {
