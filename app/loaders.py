@@ -151,13 +151,18 @@ def _gradient_shelf() -> dict[tuple[Any, ...], StageGradientResult]:
 
 def category_levels(cohort: Cohort) -> dict[str, list[str]]:
     """Columns with few different values, and those values as text, in natural order."""
+    return _category_levels(cohort, cohort_key(cohort))
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _category_levels(_cohort: Cohort, key: tuple[str, ...]) -> dict[str, list[str]]:
     from analysis.clinical import canonical
     from analysis.selection import natural_key
 
     levels = {}
-    for name in cohort.table.columns:
-        values = sorted({canonical(v) for v in cohort.table[name]} - {""}, key=natural_key)
-        if name != cohort.id_column and 2 <= len(values) <= min(_MOST_LEVELS, max(2, cohort.n // 2)):
+    for name in _cohort.table.columns:
+        values = sorted({canonical(v) for v in _cohort.table[name]} - {""}, key=natural_key)
+        if name != _cohort.id_column and 2 <= len(values) <= min(_MOST_LEVELS, max(2, _cohort.n // 2)):
             levels[str(name)] = values
     return levels
 

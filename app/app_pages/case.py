@@ -69,7 +69,7 @@ def _choose_row(rows: list[Any], patient: str) -> Any:
 
 
 def _show_clinical_row(cohort: Cohort, patient: str) -> None:
-    clinical = cohort.table[cohort.table[cohort.id_column] == patient].iloc[0].drop(cohort.id_column)
+    clinical = cohort.table[cohort.table[cohort.id_column] == patient].iloc[0][_told_first(cohort)]
     st.markdown("##### Clinical data")
     shown = list(clinical.items())[:_FIELDS_OF_A_CASE]
     st.markdown(" &emsp; ".join(f":gray[{literal(k)}]&nbsp;**{literal(shown_value(v))}**" for k, v in shown))
@@ -87,8 +87,8 @@ def _show_similar(cohort: Cohort, patient: str, window: tuple[float, float]) -> 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         counts = [c for c in _COUNTS if c < cohort.n] or [cohort.n - 1]
         k = st.segmented_control("How many", counts, default=counts[0], key="case-k", required=True)
-        columns = [c for c in cohort.table.columns if c != cohort.id_column]
-        st.session_state.setdefault("case-fields", _default_fields(columns))
+        columns = _told_first(cohort)
+        st.session_state.setdefault("case-fields", columns[:_FIELDS_ON_A_CARD])
         st.session_state["case-fields"] = [c for c in st.session_state["case-fields"] if c in columns]
         fields = st.multiselect("Columns on the cards", columns, key="case-fields", persist_state="session")
     found = loaders.neighbours(cohort, patient, k)
@@ -105,10 +105,12 @@ def _show_similar(cohort: Cohort, patient: str, window: tuple[float, float]) -> 
     state.keep_exhibit(f"neighbours of {patient}", result=found)
 
 
-def _default_fields(columns: list[str]) -> list[str]:
+def _told_first(cohort: Cohort) -> list[str]:
+    """Clinical columns: the stage, then those with few values, then the rest."""
+    columns = [str(c) for c in cohort.table.columns if c != cohort.id_column]
     stage = state.view().stage or state.AppConfig.from_environment().stage
-    first = [stage] if stage in columns else []
-    return [*first, *(c for c in columns if c not in first)][:_FIELDS_ON_A_CARD]
+    first = [c for c in (stage, *loaders.category_levels(cohort)) if c in columns]
+    return list(dict.fromkeys([*first, *columns]))
 
 
 render()

@@ -13,8 +13,11 @@ from app.components.plain_text import literal
 from app.components.tables import show_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.cohort import Cohort
     from analysis.projection import ProjectionResult
+    from analysis.selection import SelectionResult
 
 METHODS = {"pca": "PCA", "umap": "UMAP"}
 NO_COLOUR = "(one colour)"
@@ -94,7 +97,7 @@ def _show_selection(cohort: Cohort, chosen: list[str], config: state.AppConfig) 
         column = st.selectbox("Counts of", columns, key="map-counts-of")
         order = loaders.stage_order(cohort, column, config) or ()
         counts = compare_selection(cohort, chosen, column=column, order=order)
-        show_table(counts.table(), "selection-counts", column_config=_share_columns())
+        show_table(_worded(counts), "selection-counts", download=counts.table())
         st.caption(
             "Counts only: patients picked by where their embeddings lie are no random sample, so nothing is "
             "tested here."
@@ -104,11 +107,16 @@ def _show_selection(cohort: Cohort, chosen: list[str], config: state.AppConfig) 
     show_table(selected, "selected-patients", height=300)
 
 
-def _share_columns() -> dict[str, object]:
-    column = st.column_config.NumberColumn
-    counts = {name: column(name, width=70) for name in ("selected", "rest")}
-    names = {"share of selected": "% of these", "share of rest": "% of these "}
-    return {**counts, **{name: column(label, format="percent", width=80) for name, label in names.items()}}
+def _worded(counts: SelectionResult) -> pd.DataFrame:
+    import pandas as pd
+
+    def share(n: int, part: float) -> str:
+        return f"{n} ({100 * part:.0f} %)" if part == part else f"{n}"
+
+    rows = [
+        (r.label, share(r.n_selected, r.share_selected), share(r.n_rest, r.share_rest)) for r in counts.levels
+    ]
+    return pd.DataFrame(rows, columns=[counts.column, "selected", "rest"])
 
 
 render()

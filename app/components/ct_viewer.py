@@ -33,13 +33,20 @@ def load_row(row: Any) -> CtCase | None:
     except MaskError as error:
         st.warning(f"The CT is shown without its mask: {literal(error)}", icon=":material/warning:")
     except ImageError as error:
-        st.info(f"No CT to show: {literal(error)}", icon=":material/image_not_supported:")
+        _say_no_ct(error)
         return None
     try:
         return loaders.ct_case(row._replace(mask=""))
     except ImageError as error:
-        st.info(f"No CT to show: {literal(error)}", icon=":material/image_not_supported:")
+        _say_no_ct(error)
         return None
+
+
+def _say_no_ct(error: ImageError) -> None:
+    st.info(
+        f"No CT to show: {literal(error)}. The clinical data and the similar cases below need none.",
+        icon=":material/image_not_supported:",
+    )
 
 
 def chosen_window(case: CtCase) -> tuple[float, float]:

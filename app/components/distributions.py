@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import loaders
+from app import loaders, state
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _AT_FIRST = 6
 _ACROSS = 3
+_LETTERS_BELOW = 36  # more letters than this do not fit under the bars: they lie on their side
 
 
 def show_distributions(cohort: Cohort, *, stage: str | None) -> None:
@@ -32,7 +33,8 @@ def show_distributions(cohort: Cohort, *, stage: str | None) -> None:
     for start in range(0, len(chosen), _ACROSS):
         for place, name in zip(st.columns(_ACROSS), chosen[start : start + _ACROSS], strict=False):
             with place:
-                figure = histogram(cohort, name, levels.get(name))
+                order = loaders.stage_order(cohort, name, state.AppConfig.from_environment())
+                figure = histogram(cohort, name, order or levels.get(name))
                 st.plotly_chart(
                     figure,
                     key=f"distribution-{name}",
@@ -50,19 +52,26 @@ def histogram(cohort: Cohort, name: str, levels: list[str] | None) -> Figure:
 
     values = cohort.column(name)
     missing = sum(canonical(v) == "" for v in values)
-    x = [canonical(v) or "missing" for v in values] if levels else [v for v in values if canonical(v)]
-    figure = go.Figure(
-        go.Histogram(x=x, marker={"color": "#0072B2", "line": {"width": 0.5, "color": "white"}})
-    )
-    figure.update_traces(hovertemplate="%{x}: %{y} patients<extra></extra>")
-    figure.update_xaxes(
-        title_text=shown(name) + (f" ({missing} missing)" if missing else ""), title_font_size=13
-    )
-    figure.update_yaxes(title_text="patients", title_font_size=12)
-    if levels:
-        order = [*levels, *(["missing"] if missing else [])]
-        figure.update_xaxes(type="category", categoryorder="array", categoryarray=order)
+    title = shown(name) + (f" ({missing} missing)" if missing else "")
+    bars = {"color": "#0072B2", "line": {"width": 0.5, "color": "white"}}
+    figure = go.Figure()
     figure.update_layout(
         height=230, margin={"l": 8, "r": 8, "t": 12, "b": 8}, bargap=0.15 if levels else 0.02
     )
+    if not levels:
+        figure.add_histogram(x=[v for v in values if canonical(v)], marker=bars)
+        figure.update_traces(hovertemplate="%{x}: %{y} patients<extra></extra>")
+        figure.update_layout(xaxis_title_text=title, yaxis_title_text="patients")
+        return figure
+    labels = [canonical(v) or "missing" for v in values]
+    order = [*levels, *(["missing"] if missing else [])]
+    axis = {"type": "category", "categoryorder": "array", "categoryarray": order, "title": {"text": title}}
+    if max(map(len, order)) * len(order) <= _LETTERS_BELOW:
+        figure.add_histogram(x=labels, marker=bars, hovertemplate="%{x}: %{y} patients<extra></extra>")
+        figure.update_layout(xaxis=axis, yaxis_title_text="patients")
+        return figure
+    ticks = {"tickvals": order, "ticktext": [shown(v if len(v) <= 24 else f"{v[:23]}…") for v in order]}
+    figure.add_histogram(y=labels, marker=bars, hovertemplate="%{y}: %{x} patients<extra></extra>")
+    figure.update_layout(yaxis={**axis, **ticks, "autorange": "reversed"}, xaxis_title_text="patients")
+    figure.update_layout(height=max(230, 70 + 20 * len(order)))
     return figure

@@ -10,8 +10,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def show_table(table: pd.DataFrame, name: str, *, height: int | None = None, **dataframe: Any) -> Any:
-    """A table and, under it, its size and a button for `<name>.csv`. Returns what `st.dataframe` returns."""
+def show_table(
+    table: pd.DataFrame,
+    name: str,
+    *,
+    height: int | None = None,
+    download: pd.DataFrame | None = None,
+    **dataframe: Any,
+) -> Any:
+    """A table and, under it, its size and a button for `<name>.csv`. Returns what `st.dataframe` returns.
+
+    download: what the file holds, where the page shows another wording of it.
+    """
     from analysis.export import csv_text
 
     shown = st.dataframe(table, hide_index=True, height=height or "auto", key=f"table-{name}", **dataframe)
@@ -19,7 +29,7 @@ def show_table(table: pd.DataFrame, name: str, *, height: int | None = None, **d
         st.caption(f"{len(table)} rows")
         st.download_button(
             "CSV",
-            data=lambda: csv_text(table).encode(),
+            data=lambda: csv_text(table if download is None else download).encode(),
             file_name=f"{name}.csv",
             mime="text/csv",
             icon=":material/download:",

@@ -46,12 +46,12 @@ def show_verdict(result: StageGradientResult) -> None:
             )
         with alone:
             if adjusters is None:
-                _number("Adjusters", "none", "size and scanner may explain all of it: choose adjusters above")
+                _number("Adjusters", "none", "choose some above to see what size or scanner explain")
             else:
                 _number(
-                    f"{', '.join(adjusters.columns)} alone",
+                    "Concordance of the adjusters alone",
                     f"{adjusters.baseline_concordance:.3f}",
-                    f"{_interval(adjusters.baseline_ci)}; cross-fitted in the same folds",
+                    f"{', '.join(adjusters.columns)}; {_interval(adjusters.baseline_ci)}, cross-fitted",
                 )
         with added:
             if adjusters is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.state import pack_selection
+from flexict_core.errors import FigureExportError
 from flexict_core.store import EmbeddingStore, import_vectors
 
 ROUTER = Path(__file__).parents[2] / "app" / "streamlit_app.py"
@@ -220,3 +224,71 @@ def test_a_wrong_order_is_explained_beside_the_field(open_page: Opener) -> None:
     assert len(at.error) == 1
     assert "'III' (12)" in at.error[0].value.replace("\\", "")
     assert at.button(key="run").disabled
+
+
+def test_a_selection_in_the_url_is_carried_to_every_page(open_page: Opener) -> None:
+    everyone = [f"P-{i:03d}" for i in range(48)]
+    selected = pack_selection(everyone, ["P-003", "P-007"])
+    for page in PAGES:
+        assert "2 selected" in words(no_trouble(open_page(page, selected=selected)))
+    assert "2 of 48 patients selected" in words(open_page("map", selected=selected))
+    case = open_page("case", selected=selected)
+    case.toggle(key="case-only-selected").set_value(True).run()
+    assert case.selectbox(key="view-case").options == ["P-003", "P-007"]
+    cohort = open_page("cohort", selected=selected)
+    cohort.toggle(key="cohort-only-selected").set_value(True).run()
+    assert cohort.dataframe[0].value["patient_id"].tolist() == ["P-003", "P-007"]
+    cohort.button(key="clear").click().run()
+    assert "No patients selected" in words(cohort)
+
+
+def test_an_error_of_our_own_is_a_message_and_not_a_stack_trace(
+    open_page: Opener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from app import loaders
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("a secret of ours")
+
+    monkeypatch.setattr(loaders, "projection", broken)
+    at = open_page("map")
+    assert not at.exception
+    assert [e.value for e in at.error] == ["This page met an error of its own."]
+    assert "secret" not in words(at)
+    assert "a secret of ours" in caplog.text  # it is in the log
+
+
+def test_without_a_browser_the_page_says_so_and_offers_the_rest(
+    open_page: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.components import export_button
+
+    monkeypatch.setattr(export_button, "why_no_figures", lambda: "No Chrome or Chromium here")
+    at = no_trouble(open_page("map"))
+    assert "No Chrome or Chromium here" in words(at)
+    assert at.download_button(key="map-pdf").disabled
+    assert not at.download_button(key="map-zip").disabled
+
+
+def test_the_archive_holds_all_but_the_figures_without_a_browser(
+    planted_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analysis import load_cohort, project
+    from analysis.figure_browser import FigureBrowser
+    from analysis.plots.projection import projection_map
+    from app.components.export_button import archive
+    from app.state import Exhibit
+
+    def absent(_: FigureBrowser) -> None:
+        raise FigureExportError("no browser: install one")
+
+    monkeypatch.setattr(FigureBrowser, "__enter__", absent)
+    cohort = load_cohort(planted_store.store, None, planted_store.clinical, id_column="patient_id")
+    result = project(cohort, method="pca")
+    packed = archive([Exhibit("A map", result, {"map": projection_map(result)})], width="single")
+    with zipfile.ZipFile(io.BytesIO(packed)) as files:
+        names = set(files.namelist())
+        reason = files.read("figures-missing.txt").decode()
+    assert {"a-map/project.json", "a-map/project.csv", "a-map/methods.md", "a-map/map.csv"} <= names
+    assert not any(name.endswith((".pdf", ".svg", ".png")) for name in names)
+    assert "no browser: install one" in reason
