@@ -55,16 +55,19 @@ def concordance_variance_model(
     """V(c0) of a cross-fitted concordance as a function of the candidate c0."""
     n, n_stages = codes.size, int(codes.max()) + 1
     at_null = null_concordance_variance(np.bincount(codes, minlength=n_stages))
-    # the fixed-score variance scales with c (1 − c); a touch of its null value keeps it positive at c = 1
-    ridge = 0.25 / n
-    per_unit = (concordance_variance(scores, codes, n_stages) + ridge * 4 * at_null) / (
+    # the fixed-score variance in units of c (1 − c) is known at 0.5 and at the estimate; between them it is
+    # interpolated. A touch of its null value keeps it positive at an estimate of 1.
+    ridge = 0.1 / n
+    here = (concordance_variance(scores, codes, n_stages) + ridge * 4 * at_null) / (
         estimate * (1 - estimate) + ridge
     )
+    reach = max(abs(estimate - 0.5), 1e-9)
     permuted = max(permuted_variance, at_null)
-    learning = max(permuted - per_unit / 4, 0.0)
 
     def variance(c0: np.ndarray) -> np.ndarray:
-        return per_unit * c0 * (1 - c0) + learning * learning_weight(c0 - 0.5, permuted)
+        share = np.minimum(np.abs(c0 - 0.5) / reach, 1.0)
+        fixed = (4 * at_null + (here - 4 * at_null) * share) * c0 * (1 - c0)
+        return fixed + (permuted - at_null) * learning_weight(c0 - 0.5, permuted)
 
     return variance
 

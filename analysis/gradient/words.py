@@ -36,7 +36,9 @@ def headline(
     text += f"; {adjusters.verdict} ({', '.join(adjusters.columns)})"
     if adjusters.verdict == "beyond adjusters":
         gain = interval_text(adjusters.added_value_ci, 3)
-        return text + f", adding {adjusters.added_value:+.3f} ({gain}) to their concordance"
+        text += f", adding {adjusters.added_value:+.3f} ({gain}) to their concordance"
+        shown = adjusters.added_value_ci is not None and adjusters.added_value_ci[0] > 0
+        return text if shown else text + ": the tests see something, but no gain in ordering patients is shown"
     if adjusters.verdict == "cannot tell":
         if adjusters.disagreement:
             return text + ": the two adjusted tests disagree"

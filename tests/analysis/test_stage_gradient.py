@@ -137,7 +137,8 @@ def test_same_seed_same_bytes_and_plain_json(planted: StageGradientResult) -> No
     assert json.dumps(again.to_dict(), allow_nan=False) == text
     parsed = json.loads(text)
     for key in ("schema_version", "command", "verdict", "n", "warnings", "provenance", "stages", "trend", "steps",
-                "strict", "adjusters", "controls", "transport", "outcome", "minimum_detectable_concordance"):  # fmt: skip
+                "strict", "adjusters", "controls", "transport", "outcome",
+                "minimum_detectable_concordance"):  # fmt: skip
         assert key in parsed
     assert set(parsed["steps"][0]) >= {"from", "to", "difference", "ci", "p_value", "auc"}
     assert set(parsed["provenance"]) >= {
