@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analysis.results import Result
 
 Ids = Sequence[str] | np.ndarray
+_MOST_EXHIBITS = 40
 LONGEST_LINK = 2000  # characters that a selection may take in the URL; a larger one stays in the session
 
 
@@ -199,9 +200,13 @@ def keep_exhibit(
     figures: Mapping[str, Figure] | None = None,
     sources: Mapping[str, pd.DataFrame] | None = None,
 ) -> Exhibit:
-    """Remember a result for the Export page; one of the same title is replaced."""
+    """Remember a result for the Export page: the last of each title, and the last 40 of all."""
     exhibit = Exhibit(title, result, figures or {}, sources or {})
-    st.session_state.setdefault("_exhibits", {})[title] = exhibit
+    held = st.session_state.setdefault("_exhibits", {})
+    held.pop(title, None)
+    held[title] = exhibit
+    while len(held) > _MOST_EXHIBITS:
+        del held[next(iter(held))]
     return exhibit
 
 

@@ -33,7 +33,8 @@ def render() -> None:
         st.metric("Rows in quarantine", len(quarantine), border=True)
     for warning in cohort.warnings:
         st.warning(literal(warning), icon=":material/warning:")
-    names = ("Distributions", "Patients", "Left out", "Quarantine", "Embeddings")
+    left_out, held_back = f"Left out ({len(cohort.lost)})", f"Quarantine ({len(quarantine)})"
+    names = ("Distributions", "Patients", left_out, held_back, "Embeddings in the store")
     distributions, patients, lost, quarantined, store = st.tabs(names)
     with distributions:
         show_distributions(cohort, stage=state.view().stage or config.stage)

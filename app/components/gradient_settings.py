@@ -59,9 +59,11 @@ def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings
             help="For several sites or collections: the permutation keeps every patient in his or her own.",
             on_change=_restart,
         )
+    group = None if group == NO_GROUP else group
+    state.update(group=group)
     if not _show_counts(cohort, stage, order):
         return None
-    return GradientSettings(stage, order, adjust, None if group in (None, NO_GROUP) else group)
+    return GradientSettings(stage, order, adjust, group)
 
 
 def _restart(forget_order: bool = False) -> None:

@@ -226,6 +226,19 @@ def test_a_wrong_order_is_explained_beside_the_field(open_page: Opener) -> None:
     assert at.button(key="run").disabled
 
 
+def test_another_stage_column_brings_its_own_order_and_takes_the_verdict_away(open_page: Opener) -> None:
+    at = open_page("stage_gradient", run="1")
+    assert "permutation test" in words(no_trouble(at))
+    at.selectbox(key="view-stage").set_value("scanner").run()
+    assert at.text_input(key="view-order").value == "S1,S2"
+    assert "Press Run" in words(no_trouble(at))
+    assert at.query_params["stage"] == "scanner"
+    assert "run" not in at.query_params
+    assert "group" not in at.query_params
+    at.selectbox(key="view-stage").set_value("stage").run()
+    assert at.text_input(key="view-order").value == "I,II,III,IV"
+
+
 def test_a_selection_in_the_url_is_carried_to_every_page(open_page: Opener) -> None:
     everyone = [f"P-{i:03d}" for i in range(48)]
     selected = pack_selection(everyone, ["P-003", "P-007"])
