@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _COUNTS = (5, 10, 20)
 _FIELDS_ON_A_CARD = 3
 _FIELDS_OF_A_CASE = 12
+_WIDE_TABLE = 20  # columns
 
 
 def render() -> None:
@@ -106,10 +107,11 @@ def _show_similar(cohort: Cohort, patient: str, window: tuple[float, float]) -> 
 
 
 def _told_first(cohort: Cohort) -> list[str]:
-    """Clinical columns: the stage, then those with few values, then the rest."""
+    """Clinical columns: the stage first; in a wide table those with few values before the rest."""
     columns = [str(c) for c in cohort.table.columns if c != cohort.id_column]
     stage = state.view().stage or state.AppConfig.from_environment().stage
-    first = [c for c in (stage, *loaders.category_levels(cohort)) if c in columns]
+    short = loaders.category_levels(cohort) if len(columns) > _WIDE_TABLE else {}
+    first = [c for c in (stage, *short) if c in columns]
     return list(dict.fromkeys([*first, *columns]))
 
 

@@ -54,10 +54,16 @@ def chosen_window(case: CtCase) -> tuple[float, float]:
     return window_of(case, st.session_state.get("ct-window") or "Soft tissue")
 
 
-@st.fragment
 def show_ct(case: CtCase, name: str) -> None:
     """Three planes with their controls. `name` tells cases apart, so each keeps its own slices."""
     style = _choose_style(case, name)
+    _show_planes(case, name, style)
+    _describe(case, style.window)
+
+
+@st.fragment
+def _show_planes(case: CtCase, name: str, style: Style) -> None:
+    """The pictures and their sliders; moving one draws only these again, not the page."""
     z, y, x = (
         st.session_state.get(_slice_key(plane, name), centre)
         for plane, centre in zip(PLANES, case.centre_zyx, strict=True)
@@ -67,7 +73,6 @@ def show_ct(case: CtCase, name: str) -> None:
         with column:
             st.image(pictures[plane], width="stretch", alt=f"{plane} plane of {name}")
             _slice_slider(case, plane, name)
-    _describe(case, style.window)
 
 
 def _slice_key(plane: str, name: str) -> str:

@@ -167,6 +167,18 @@ def test_neighbours_are_those_of_a_naive_search_and_open(open_page: Opener, plan
     assert at.selectbox(key="view-case").value == naive[0]
 
 
+def test_the_window_changes_the_planes_and_the_neighbours_pictures(open_page: Opener) -> None:
+    def pictures(at: AppTest) -> list[str]:
+        return [image.value[0] for image in at.image]
+
+    at = open_page("case", case="P-030")
+    before = pictures(at)
+    assert len(before) == 3 + 6  # three planes; this case and five neighbours
+    at.segmented_control(key="ct-window").set_value("Lung").run()
+    assert all(old != new for old, new in zip(before, pictures(at), strict=True))
+    assert "Window level -600 HU, width 1500 HU" in words(at)
+
+
 def test_text_from_data_stays_text(open_page: Opener) -> None:
     at = open_page("case", case="P-001")
     texts = [m.value for m in at.markdown if "script" in m.value]
@@ -196,7 +208,7 @@ def test_an_image_outside_the_manifests_folder_is_not_shown(
         at = open_page("case", store=store.path, case=patient)
         assert not at.exception
         assert any(reason in i.value for i in at.info)
-        assert not at.get("imgs")
+        assert not at.image
 
 
 def test_the_gradient_page_says_what_the_analysis_says(open_page: Opener, planted_store: Any) -> None:
