@@ -14,20 +14,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from analysis.splits import Folds
 
+LARGEST_OPERATOR = 5000  # patients; beyond, the n × n operator is not formed (200 MB there, growing as n²)
+REPEATS, REPEATS_LARGE = 10, 2  # beyond that n the draw of the folds hardly moves a score
 
 def effective_df(n_train: int) -> float:
     """Effective degrees of freedom of the ridge fit: a function of the training size only."""
     return max(1.0, n_train / 10)
 
 
+def fold_repeats(n: int) -> int:
+    """How often the folds are drawn anew, a function of n alone."""
+    return REPEATS if n <= LARGEST_OPERATOR else REPEATS_LARGE
+
+
+def is_factored(n: int, d: int) -> bool:
+    """Whether fits of n rows keep d × d factors of each fold instead of one n × n operator."""
+    return n > LARGEST_OPERATOR and d < n
+
+
+class CrossFit(Protocol):
+    """A cross-fitted score that is linear in the stage."""
+
+    @property
+    def repeats(self) -> int: ...
+
+    def scores(self, y: np.ndarray) -> np.ndarray:
+        """Out-of-fold scores [n] or [n, B] of one stage vector or of B of them."""
+        ...
+
+
 @dataclass(frozen=True)
-class CrossFit:
-    """Cross-fitted linear smoother of an ordered stage.
+class DenseCrossFit:
+    """Cross-fitted linear smoother of an ordered stage as one matrix.
 
     `operator` [n, n]: averaged over repeats, `scores = operator @ y`; every row sums to zero.
     """
@@ -101,8 +125,12 @@ def cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -
 
     With a basis (an intercept is implied) X is residualised on it inside every training fold, and the
     held-out rows by the coefficients learnt there. The score is then the part of the prediction that the
-    basis cannot give.
+    basis cannot give. Beyond `LARGEST_OPERATOR` rows the fit is kept in factors (`gradient.large`).
     """
+    if is_factored(folds.n, X.shape[1]):
+        from analysis.gradient.large import factored_cross_fit
+
+        return factored_cross_fit(X, folds, basis=basis)
 
     def gain(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         if basis is None:
@@ -114,14 +142,18 @@ def cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -
 
 def cross_fit_basis(basis: np.ndarray, folds: Folds) -> CrossFit:
     """Cross-fitted least squares of the stage on a basis [n, q] alone: the adjusters-only baseline."""
+    if is_factored(folds.n, basis.shape[1]):
+        from analysis.gradient.large import factored_basis_fit
+
+        return factored_basis_fit(basis, folds)
     return _assemble(folds, lambda train, test: basis_gain(basis[train], basis[test]))
 
 
-def _assemble(folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> CrossFit:
+def _assemble(folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> DenseCrossFit:
     operator = np.zeros((folds.n, folds.n))
     for train, test in folds:
         operator[np.ix_(test, train)] += gain(train, test)
-    return CrossFit(operator / folds.repeats, folds.repeats)
+    return DenseCrossFit(operator / folds.repeats, folds.repeats)
 
 
 def with_intercept(basis: np.ndarray) -> np.ndarray:
