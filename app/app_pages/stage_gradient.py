@@ -8,10 +8,11 @@ import streamlit as st
 
 from app import loaders, state
 from app.components.export_button import show_downloads
-from app.components.gradient_settings import GradientSettings, choose_settings
+from app.components.gradient_settings import GradientSettings, choose_settings, counts_text
 from app.components.plain_text import literal
 from app.components.tables import show_table
 from app.components.verdict_card import show_verdict
+from flexict_core.errors import CohortError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +30,15 @@ def render() -> None:
     cohort = loaders.current_cohort(config)
     st.subheader("Stage gradient", anchor=False)
     st.caption(
-        "Tests whether the embeddings of this cohort rise with the stage: at all, at every step, and beyond what "
-        "size or scanner explain. The filter in the sidebar decides who takes part; the selection of the Map is "
-        "not used, for testing patients who were picked by their embeddings would be circular."
+        "Do the embeddings rise with the stage, at every step, beyond what size or scanner explain? The filter "
+        "decides who takes part; the Map's selection does not, for that would be circular."
     )
     with st.container(border=True):
         settings = choose_settings(cohort, config)
-        unusable = settings is None
-        clicked = st.button("Run", type="primary", icon=":material/play_arrow:", disabled=unusable, key="run")
-    if settings is None:
+        if settings is None:
+            return
+        clicked = _show_start(cohort, settings)
+    if clicked is None:
         return
     if clicked:
         state.update(run="1")
@@ -48,6 +49,21 @@ def render() -> None:
         )
         return
     _show_result(_run(cohort, settings))
+
+
+def _show_start(cohort: Cohort, settings: GradientSettings) -> bool | None:
+    """The Run button beside the patients of each stage: whether it was pressed; None when the order is wrong."""
+    try:
+        counts = counts_text(cohort, settings)
+    except CohortError as error:
+        st.error(literal(str(error).replace("--order", "the order")), icon=":material/error:")
+        counts = None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        unusable = counts is None
+        clicked = st.button("Run", type="primary", icon=":material/play_arrow:", disabled=unusable, key="run")
+        if counts is not None:
+            st.caption(counts)
+    return None if unusable else clicked
 
 
 def _run(cohort: Cohort, settings: GradientSettings) -> StageGradientResult:

@@ -9,7 +9,6 @@ import streamlit as st
 
 from app import loaders, state
 from app.components.plain_text import literal
-from flexict_core.errors import FlexictError
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
@@ -28,7 +27,7 @@ class GradientSettings:
 
 
 def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings | None:
-    """Widgets for the question; None, and a message, where no column can be asked about or the order is wrong."""
+    """Widgets for the question; None, and a message, where there is no column to ask about."""
     levels = loaders.category_levels(cohort)
     if not levels:
         st.info(
@@ -38,31 +37,31 @@ def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings
         return None
     first = [c for c in (config.stage, *_likely(list(levels))) if c in levels]
     columns = list(dict.fromkeys([*first, *levels]))
-    left, right = st.columns(2, gap="large")
-    with left:
+    first_field, second_field, third_field, fourth_field = st.columns([4, 4, 9, 4], gap="small")
+    with first_field:
         stage = state.choose("Stage column", "stage", columns, on_change=_restart, args=(True,)) or columns[0]
-        order = _choose_order(cohort, config, stage, levels[stage])
-    with right:
+    with second_field:
+        order = _choose_order(config, stage, levels[stage])
+    with third_field:
         adjust = state.choose_many(
             "Adjusters",
             "adjust",
             _adjuster_options(cohort, stage, state.view().adjust),
-            placeholder="none: the trend is tested as it is",
+            placeholder="none",
             help="The gradient must survive these: tumour size first of all, then scanner, slice thickness, age, "
             "sex. `feature:NAME` is a named dimension of the embedding.",
             on_change=_restart,
         )
+    with fourth_field:
         group = state.choose(
-            "Group (patients are exchanged within it)",
+            "Group",
             "group",
             [NO_GROUP, *(c for c in levels if c != stage)],
-            help="For several sites or collections: the permutation keeps every patient in his or her own.",
+            help="For several sites or collections: stages are exchanged only among the patients of one group.",
             on_change=_restart,
         )
     group = None if group == NO_GROUP else group
     state.update(group=group)
-    if not _show_counts(cohort, stage, order):
-        return None
     return GradientSettings(stage, order, adjust, group)
 
 
@@ -77,11 +76,11 @@ def _likely(columns: list[str]) -> list[str]:
     return [c for c in columns if "stage" in c.lower()] + [c for c in columns if "grade" in c.lower()]
 
 
-def _choose_order(cohort: Cohort, config: state.AppConfig, stage: str, levels: list[str]) -> str:
+def _choose_order(config: state.AppConfig, stage: str, levels: list[str]) -> str:
     prefilled = config.order if stage == config.stage and config.order else ",".join(levels)
     st.session_state.setdefault("view-order", state.view().order or prefilled)
     order = st.text_input(
-        "Order of the stages, earliest first",
+        "Order, earliest first",
         key="view-order",
         help=f"Values of this column: {', '.join(levels)}. A plus merges values into one stage: 1a+1b,2,3",
         on_change=_restart,
@@ -96,16 +95,9 @@ def _adjuster_options(cohort: Cohort, stage: str, wanted: tuple[str, ...]) -> li
     return list(dict.fromkeys([*columns, *features, *wanted]))
 
 
-def _show_counts(cohort: Cohort, stage: str, order: str) -> bool:
-    """How many patients each stage of this order has; False, with the reason, when the order does not fit."""
-    try:
-        kept, codes, parsed = cohort.with_stage(stage, order)
-    except FlexictError as error:
-        st.error(literal(str(error).replace("--order", "the order")), icon=":material/error:")
-        return False
+def counts_text(cohort: Cohort, settings: GradientSettings) -> str:
+    """How many patients each stage of the order has, in Markdown. Raises CohortError for a wrong order."""
+    kept, codes, parsed = cohort.with_stage(settings.stage, settings.order)
     counts = [f"**{literal(label)}** {int((codes == k).sum())}" for k, label in enumerate(parsed.labels)]
     missing = cohort.n - kept.n
-    st.caption(
-        f"Patients: {' → '.join(counts)}" + (f" · {missing} without a usable stage" if missing else "")
-    )
-    return True
+    return f"Patients: {' → '.join(counts)}" + (f" · {missing} without a usable stage" if missing else "")
