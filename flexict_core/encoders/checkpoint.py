@@ -34,9 +34,11 @@ __all__ = [
 ]
 
 _WRAPPERS = ("teacher", "model")
-_PREFIXES = ("", "backbone.", "vision_model.")
+NETWORK_PREFIXES = ("", "backbone.", "vision_model.")
+TEXT_PREFIXES = ("text_model.backbone.", "text_model.model.", "text_model.")
 # Parts of the published files that a network may do without: pretraining heads and the parts of the VLM.
 _OPTIONAL = ("dino_head.", "ibot_head.", "text_model.", "vlm_vision_projection.", "logit_scale")
+_OPTIONAL_TO_TEXT = ("vision_model.", "vlm_vision_projection.", "logit_scale")
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,22 @@ class LoadedWeights:
     dropped: tuple[str, ...]
 
 
-def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> LoadedWeights:
+def load_weights(
+    module: nn.Module, path: str | os.PathLike[str], *, prefixes: Sequence[str] = NETWORK_PREFIXES
+) -> LoadedWeights:
     """Copy the weights in `path` (.safetensors, .pth) into `module`; strict, safe, all or nothing.
 
     Every parameter and persistent buffer of the module must be in the file with its shape, and the file may
     hold nothing else but the known parts that the module does without. Values of another floating type are
     taken only where the conversion is exact. A module on the meta device gets its memory (CPU) here, after
-    all checks. Raises CheckpointError, with the module untouched, when the file is missing, truncated, not
-    finite, made for another network, or a pickle of anything but tensors (which is not executed).
+    all checks. Of `prefixes` of the file's names the one that fits best is taken. Raises CheckpointError, with
+    the module untouched, when the file is missing, truncated, not finite, made for another network, or a
+    pickle of anything but tensors (which is not executed).
     """
     import torch
 
     path = Path(path)
-    found = _select(read_weights(path), module.state_dict().keys())
+    found = _select(read_weights(path), module.state_dict().keys(), prefixes)
     _verify(found, module.state_dict(), path, values=True)
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         module.to_empty(device="cpu")
@@ -149,18 +154,21 @@ class _Selection(NamedTuple):
     dropped: tuple[str, ...]
 
 
-def _select(content: Mapping[str, Tensor], expected: Collection[str]) -> _Selection:
+def _select(
+    content: Mapping[str, Tensor], expected: Collection[str], prefixes: Sequence[str] = NETWORK_PREFIXES
+) -> _Selection:
     def matches(prefix: str) -> int:
         return sum(prefix + name in content for name in expected)
 
-    prefix = max(_PREFIXES, key=matches)  # the first of equals: no prefix
+    prefix = max(prefixes, key=matches)  # the first of equals: no prefix
     state = {name: content[prefix + name] for name in expected if prefix + name in content}
     others = [name for name in content if not (name.startswith(prefix) and name[len(prefix) :] in state)]
+    optional = _OPTIONAL_TO_TEXT if prefix in TEXT_PREFIXES else _OPTIONAL
     return _Selection(
         state,
         prefix,
-        left_over=tuple(name for name in others if not name.startswith(_OPTIONAL)),
-        dropped=tuple(name for name in others if name.startswith(_OPTIONAL)),
+        left_over=tuple(name for name in others if not name.startswith(optional)),
+        dropped=tuple(name for name in others if name.startswith(optional)),
     )
 
 
@@ -206,7 +214,9 @@ def network_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     With "projection" (width of the VLM's image embedding) where the file holds one.
     """
     content = read_weights(path)
-    prefix = max(_PREFIXES, key=lambda p: sum(p + name in content for name in ("cls_token", "norm.weight")))
+    prefix = max(
+        NETWORK_PREFIXES, key=lambda p: sum(p + name in content for name in ("cls_token", "norm.weight"))
+    )
     shape = {n[len(prefix) :]: tuple(t.shape) for n, t in content.items() if n.startswith(prefix)}
     try:
         width = shape["cls_token"][-1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 from flexict_core.errors import CheckpointError
@@ -15,6 +17,7 @@ HUB_REPOSITORIES = {
     "flexict-3d": "ricklisz123/FlexiCT-3D",
     "flexict-3d-vlm": "ricklisz123/FlexiCT-3D-VLM",
 }
+_LOG = logging.getLogger("flexict_core")
 _VARIABLES = {
     "flexict-2d": ("FLEXICT_CHECKPOINT", "FLEXICT_2D_CHECKPOINT"),
     "flexict-3d": ("FLEXICT_CHECKPOINT", "FLEXICT_3D_CHECKPOINT"),
@@ -22,6 +25,16 @@ _VARIABLES = {
 }
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 _HUB = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+
+@cache
+def tell_licence() -> None:
+    """One line on stderr (the logger `flexict_core`) before FlexiCT weights are first used in a process."""
+    _LOG.warning(
+        "FlexiCT weights are licensed %s: name the authors, no commercial use, pass on neither the weights nor "
+        "changed ones",
+        WEIGHTS_LICENCE,
+    )
 
 
 def environment_checkpoint(name: str) -> tuple[str, str] | None:
@@ -99,6 +112,19 @@ def _weights_file(path: Path, origin: str) -> Path:
 
 
 def _from_hub(reference: str, *, fetch: bool = True) -> Path:
+    # .pth only where there is no .safetensors, so that not both are fetched; patterns match no code
+    for patterns in (["*.safetensors"], ["*.pth", "*.pt"]):
+        folder = hub_folder(reference, patterns, fetch=fetch)
+        if any(path.suffix in _SUFFIXES for path in folder.glob("*")):
+            return _weights_file(folder, reference)
+    raise CheckpointError(f"checkpoint {reference!r} holds no .safetensors or .pth file: pass a local file")
+
+
+def hub_folder(reference: str, patterns: list[str], *, fetch: bool = True) -> Path:
+    """Local folder with the files of hf:OWNER/REPO[@revision] that match; from the cache alone unless `fetch`.
+
+    Raises CheckpointError, one line, where it is neither cached nor to be had.
+    """
     match = _HUB.fullmatch(reference)
     if match is None:
         raise CheckpointError(
@@ -106,24 +132,21 @@ def _from_hub(reference: str, *, fetch: bool = True) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    repo, revision = match["repo"], match["revision"]
-    # .pth only where there is no .safetensors, so that not both are fetched; patterns match no code
-    for patterns in (["*.safetensors"], ["*.pth", "*.pt"]):
-        try:
-            folder = Path(
-                snapshot_download(
-                    repo, revision=revision, allow_patterns=patterns, local_files_only=not fetch
-                )
+    try:
+        return Path(
+            snapshot_download(
+                match["repo"],
+                revision=match["revision"],
+                allow_patterns=patterns,
+                local_files_only=not fetch,
             )
-        except Exception as error:  # the client's many network errors: each becomes the same one line
-            reason = (str(error).strip().splitlines() or [""])[0][:160]
-            raise CheckpointError(
-                f"checkpoint {reference!r} cannot be fetched and is not in the local cache "
-                f"({type(error).__name__}: {reason}): check the network and the name, or pass a local file"
-            ) from error
-        if any(path.suffix in _SUFFIXES for path in folder.glob("*")):
-            return _weights_file(folder, reference)
-    raise CheckpointError(f"checkpoint {reference!r} holds no .safetensors or .pth file: pass a local file")
+        )
+    except Exception as error:  # the client's many network errors: each becomes the same one line
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        raise CheckpointError(
+            f"checkpoint {reference!r} cannot be fetched and is not in the local cache "
+            f"({type(error).__name__}: {reason}): check the network and the name, or pass a local file"
+        ) from error
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from flexict_core.encoders.base import JSON
+    from flexict_core.encoders.text import TextTower
     from flexict_core.encoders.token_map import TokenMap
     from flexict_core.encoders.weights import Weights
     from flexict_core.volume import Volume
@@ -45,6 +47,7 @@ class NetworkEncoder(ABC):
         patch_size: int | Sequence[int] | None = None,
         device: str = "auto",
         precision: str = "fp32",
+        text_model: str | os.PathLike[str] | None = None,
     ) -> None:
         self.name, self.weights, self.recipe, self.pooling = name, weights, recipe, pooling
         self.licence = weights.licence
@@ -56,8 +59,10 @@ class NetworkEncoder(ABC):
             )
         self.patch_size = self._patch_sides(patch_size)
         self.dim = self._dim()
+        self.text_model = text_model
         self._net: nn.Module | None = None
         self._runner: BatchRunner | None = None
+        self._tower: TextTower | None = None
 
     def _patch_sides(self, patch_size: int | Sequence[int] | None) -> tuple[int, ...]:
         chosen = self.weights.config["patch_size"] if patch_size is None else patch_size
@@ -83,15 +88,44 @@ class NetworkEncoder(ABC):
         return pooled_dim(self.pooling, config["embed_dim"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_net": None, "_runner": None}
+        return {**self.__dict__, "_net": None, "_runner": None, "_tower": None}
 
     def load(self) -> NetworkEncoder:
         """Read the weights now rather than at the first `encode`; CheckpointError when they do not fit."""
         if self._net is None:
-            self._net = self.weights.build().requires_grad_(False).eval().to(self.device)
+            from flexict_core.encoders.network import ready_network
+
+            self._net = ready_network(self.weights, device=self.device, precision=self.precision)
             self._runner = BatchRunner(self._forward, device=self.device, precision=self.precision)
             self._runner.largest = self.inputs_at_once[self.device.partition(":")[0]]
         return self
+
+    def text_tower(self) -> TextTower:
+        """Tokenizer and text model of FlexiCT-3D-VLM; EncoderError for an encoder that has none."""
+        from flexict_core.encoders.text import TextTower, resolve_text_model
+        from flexict_core.encoders.weights import PublishedWeights
+
+        if not isinstance(self.weights, PublishedWeights) or "projection" not in self.weights.config:
+            raise EncoderError(
+                f"encoder {self.name!r} has no text tower: use flexict-3d-vlm with pooling 'vlm'"
+            )
+        if self._tower is None:
+            folder = resolve_text_model(self.text_model, self.weights.path)
+            width = int(self.weights.config["projection"])
+            self._tower = TextTower(self.weights.path, folder, width, device=self.device)
+        return self._tower
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts → [n, E] float32 of length 1, in the space of the images' pooling 'vlm'.
+
+        Similarity is `logit_scale() · image · text`. Raises EncoderError for an encoder without a text tower.
+        """
+        return self.text_tower().encode(texts)
+
+    def logit_scale(self) -> float:
+        """What the cosine of image and text is multiplied with before a softmax over texts (VLM only)."""
+        self.text_tower()
+        return self.weights.logit_scale()  # type: ignore[attr-defined]  # text_tower has refused the others
 
     @abstractmethod
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
@@ -103,9 +137,11 @@ class NetworkEncoder(ABC):
 
     def _patch_tokens(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """[B, N, C] float32 of inputs [1, (D,) H, W]."""
+        from flexict_core.encoders.network import backbone_of
+
         self.load()
-        net: Any = self._net
-        backbone = getattr(net, "vision_model", net)
+        assert self._net is not None  # load has set it
+        backbone = backbone_of(self._net)
         run = BatchRunner(
             lambda x: backbone(x, self.patch_size).patches, device=self.device, precision=self.precision
         )
@@ -113,13 +149,13 @@ class NetworkEncoder(ABC):
         return run(inputs).numpy()
 
     def _forward(self, x: Tensor) -> Tensor:
+        from flexict_core.encoders.network import backbone_of
         from flexict_core.encoders.pooling import pool
 
         net: Any = self._net
         if self.pooling == "vlm":
             return net(x, self.patch_size)  # [B, E]
-        backbone = getattr(net, "vision_model", net)
-        return pool(backbone, x, self.pooling, patch_size=self.patch_size)  # [B, dim]
+        return pool(backbone_of(net), x, self.pooling, patch_size=self.patch_size)  # [B, dim]
 
     def prepare(self, volume: Volume, roi: Volume | None) -> np.ndarray:
         """The recipe's array [1, D, H, W] float32; ImageError or MaskError for a case that cannot be used."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRECISIONS = ("fp32", "bf16")
+_PARTS = 4
 
 
 def resolve_device(device: str) -> str:
@@ -45,7 +46,8 @@ def check_precision(precision: str) -> str:
 class BatchRunner:
     """Applies `forward` ([b, …] → [b, dim]) to arrays, without gradients, in the precision asked for.
 
-    After a CUDA out-of-memory the batch is halved and goes on; later batches start at the size that fitted.
+    On a GPU the next part of a batch is pinned and copied while the present one is computed. After a CUDA
+    out-of-memory the part is halved and goes on; later ones start at the size that fitted.
     """
 
     def __init__(self, forward: Callable[[Tensor], Tensor], *, device: str, precision: str) -> None:
@@ -54,18 +56,30 @@ class BatchRunner:
         self.precision = precision
         self.largest: int | None = None  # inputs that fit at once, once that has been found out
 
+    @property
+    def kind(self) -> str:
+        return self.device.partition(":")[0]
+
     def __call__(self, inputs: Sequence[np.ndarray]) -> Tensor:
         """Arrays of one shape → [len(inputs), dim] float32 on the CPU."""
         import torch
 
+        parts = _PARTS if self.kind == "cuda" else 1  # of a batch, so that there is a next one to copy
+        most = -(-len(inputs) // parts)
         outputs: list[Tensor] = []
         done = 0
+        staged: Tensor | None = None
         while done < len(inputs):
-            size = min(len(inputs) - done, self.largest or len(inputs))
-            result = self._try(inputs[done : done + size])
+            size = min(len(inputs) - done, self.largest or most)
+            if staged is None or len(staged) != size:
+                staged = self._stage(inputs[done : done + size])
+            result = self._try(staged)
+            staged = None
             if result is not None:
-                outputs.append(result)
                 done += size
+                if self.kind == "cuda" and done < len(inputs):
+                    staged = self._stage(inputs[done : done + min(size, len(inputs) - done)])
+                outputs.append(result.float().cpu())  # waits for the device
             elif size == 1:
                 raise EncoderError(
                     f"{self.device}: out of memory on one input of {'×'.join(map(str, inputs[done].shape))}; "
@@ -76,20 +90,25 @@ class BatchRunner:
                 torch.cuda.empty_cache()  # does nothing where CUDA was not used
         return torch.cat(outputs)  # [B, dim]
 
-    def _try(self, inputs: Sequence[np.ndarray]) -> Tensor | None:
-        """None when the device's memory did not suffice (what was tried is freed on return)."""
+    def _stage(self, inputs: Sequence[np.ndarray]) -> Tensor:
+        """[b, …] on the device; on a GPU the copy is only begun."""
         import numpy as np
         import torch
 
         x = torch.from_numpy(np.stack(inputs))  # [b, …]
-        kind = self.device.partition(":")[0]
+        if self.kind == "cuda":
+            x = x.pin_memory().to(self.device, non_blocking=True)  # [b, …]
+        return x
+
+    def _try(self, x: Tensor) -> Tensor | None:
+        """None when the device's memory did not suffice (what was tried is freed on return)."""
+        import torch
+
         try:
-            if kind == "cuda":
-                x = x.pin_memory().to(self.device, non_blocking=True)  # [b, …]
             with (
                 torch.inference_mode(),
-                torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bf16"),
+                torch.autocast(self.kind, dtype=torch.bfloat16, enabled=self.precision == "bf16"),
             ):
-                return self.forward(x).float().cpu()  # [b, dim]
+                return self.forward(x)  # [b, dim]
         except torch.OutOfMemoryError:
             return None

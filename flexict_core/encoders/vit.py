@@ -7,8 +7,8 @@ T = 1 + S + N tokens in all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,10 @@ class Block(nn.Module):
         return x + self.ls2(self.mlp(self.norm2(x)))  # [B, T, C]
 
 
+def _by_itself(block: nn.Module, x: Tensor, rope: Rope) -> Tensor:
+    return block(x, rope)  # [B, T, C]
+
+
 class FlexiCTBackbone(nn.Module):
     """FlexiCT-2D and FlexiCT-3D; the defaults are the published 144 M parameter network.
 
@@ -160,6 +164,8 @@ class FlexiCTBackbone(nn.Module):
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        # what runs a block: (block, tokens [B, T, C], rope) -> [B, T, C]; None is the block itself
+        self.run_block: Callable[[Any, Tensor, Rope], Tensor] | None = None
         self._init_weights()
 
     @torch.no_grad()
@@ -176,8 +182,9 @@ class FlexiCTBackbone(nn.Module):
     def forward(self, x: Tensor, patch_size: int | Sequence[int] | None = None) -> Tokens:
         """Tokens after the last block and the final norm; `patch_size` per axis, the native one when None."""
         tokens, rope = self._embed(x, patch_size)  # [B, T, C]
+        run = self.run_block or _by_itself
         for block in self.blocks:
-            tokens = block(tokens, rope)  # [B, T, C]
+            tokens = run(block, tokens, rope)  # [B, T, C]
         return self._split(tokens)
 
     def intermediate(
@@ -195,9 +202,10 @@ class FlexiCTBackbone(nn.Module):
                 f"blocks {unknown or wanted} asked of a network with blocks 0 to {self.depth - 1}"
             )
         tokens, rope = self._embed(x, patch_size)  # [B, T, C]
+        run = self.run_block or _by_itself
         outputs: dict[int, Tokens] = {}
         for index, block in enumerate(self.blocks[: max(wanted) + 1]):
-            tokens = block(tokens, rope)  # [B, T, C]
+            tokens = run(block, tokens, rope)  # [B, T, C]
             if index in wanted:
                 outputs[index] = self._split(tokens)
         return [outputs[index] for index in wanted]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flexict_core.encoders.checkpoint_source import WEIGHTS_LICENCE, file_sha256
+from flexict_core.encoders.checkpoint_source import WEIGHTS_LICENCE, file_sha256, tell_licence
 from flexict_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class PublishedWeights:
         """Check names and shapes against the network, without loading values; CheckpointError where they differ."""
         from flexict_core.encoders.checkpoint import check_weights, network_config
 
+        tell_licence()
         config = network_config(path)
         if vlm and "projection" not in config:
             raise CheckpointError(
@@ -80,6 +81,15 @@ class PublishedWeights:
         net = self._on_meta()  # no memory and no initialisation before the weights have been verified
         load_weights(net, self.path)
         return net
+
+    def logit_scale(self) -> float:
+        """What similarities of images and words are multiplied with; CheckpointError where there is none."""
+        from flexict_core.encoders.checkpoint import read_weights
+
+        logarithm = read_weights(self.path).get("logit_scale")
+        if logarithm is None:
+            raise CheckpointError(f"{self.path}: holds no logit_scale, so it is not FlexiCT-3D-VLM")
+        return float(logarithm.double().exp())
 
     def spec(self) -> dict[str, JSON]:
         return {"checkpoint_sha256": self.sha256}

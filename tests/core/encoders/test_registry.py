@@ -147,3 +147,26 @@ def test_weights_of_something_else_are_told_before_any_work(tmp_path: Path) -> N
     assert "not the weights of a FlexiCT network" in refusal(
         CheckpointError, "flexict-3d", checkpoint=tmp_path / "w.pth"
     )
+
+
+def test_the_licence_is_told_once_before_the_weights_are_used(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flexict_core.encoders.checkpoint_source import tell_licence
+
+    tell_licence.cache_clear()
+    load_encoder("baseline")
+    load_encoder("random-3d", device="cpu")
+    assert not caplog.records
+    load_encoder("flexict-3d", checkpoint=checkpoint, device="cpu")
+    load_encoder("flexict-2d", checkpoint=checkpoint, device="cpu")
+    (record,) = caplog.records
+    assert "CC BY-NC-ND 4.0" in record.getMessage()
+    assert "\n" not in record.getMessage()
+    code = (
+        "from flexict_core import load_encoder\n"
+        f"load_encoder('flexict-3d', checkpoint={str(checkpoint)!r}, device='cpu').load()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.count("CC BY-NC-ND 4.0") == 1  # seen without any logging set up
+    assert done.stdout == ""
