@@ -21,13 +21,23 @@ _CODE = {axis_and_sign: letter for letter, axis_and_sign in _LETTERS.items()}
 _OBLIQUE = 1e-4
 
 
+@dataclass(frozen=True)
+class DicomOrigin:
+    """Which DICOM series a volume comes from, and the frame of reference that its positions are in ("" where
+    the files name none). Masks are matched by these."""
+
+    series_uid: str
+    frame_uid: str
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """Voxels on a grid in the patient.
 
     array: (z, y, x); HU in the file's own pixel type or float32, or bool for a mask.
     affine: [4, 4] float64, index (x, y, z) of a voxel centre → world position in LPS mm.
-    source: the file it was read from, if any.
+    source: the file or folder it was read from, if any.
+    dicom: its DICOM series, where it was read from one.
 
     Raises ImageError where the array is not three-dimensional or the affine is no grid in space.
     """
@@ -35,6 +45,7 @@ class Volume:
     array: np.ndarray
     affine: np.ndarray
     source: Path | None = None
+    dicom: DicomOrigin | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3 or 0 in self.array.shape:
@@ -115,7 +126,7 @@ class Volume:
         for new, (old, flipped) in enumerate(zip(source, flip, strict=True)):
             step[old, new] = -1 if flipped else 1
             step[old, 3] = size_xyz[old] - 1 if flipped else 0
-        return Volume(array, self.affine @ step, self.source)
+        return Volume(array, self.affine @ step, self.source, self.dicom)
 
     def same_grid(self, other: Volume, tol_mm: float = 1e-3) -> bool:
         """Whether both have one shape and their outermost voxel centres agree within `tol_mm`."""
@@ -139,7 +150,7 @@ class Volume:
         """Other values on the same grid. Raises InputError when the shape differs."""
         if array.shape != self.array.shape:
             raise InputError(f"array of shape {array.shape} does not fit a grid of {self.array.shape}")
-        return Volume(array, self.affine, self.source)
+        return Volume(array, self.affine, self.source, self.dicom)
 
 
 def _numbers(values: np.ndarray) -> str:
