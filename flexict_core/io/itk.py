@@ -1,0 +1,148 @@
+"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) → Volume, through SimpleITK. Their world is LPS here."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flexict_core.errors import ImageError
+from flexict_core.volume import Volume
+
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_HEADER_BYTES = 1 << 16
+_DEFLATE_LIMIT = 1040  # deflate cannot shrink more than 1032-fold: larger claims are a broken header
+_MAGIC = {".nrrd": b"NRRD", ".nhdr": b"NRRD"}
+# Where each format says which way its axes run; without, left and right would be a guess.
+_ORIENTED = {
+    "nrrd": re.compile(rb"^space\s*:", re.I | re.M),
+    "meta": re.compile(rb"^(TransformMatrix|Orientation|Rotation)\s*=", re.I | re.M),
+}
+_DATA_FILE = {
+    "nrrd": re.compile(rb"^data ?file\s*:\s*(.*?)\s*$", re.I | re.M),
+    "meta": re.compile(rb"^ElementDataFile\s*=\s*(.*?)\s*$", re.I | re.M),
+}
+_PACKED = {
+    "nrrd": re.compile(rb"^encoding\s*:\s*(gz|gzip|bz2|bzip2)\b", re.I | re.M),
+    "meta": re.compile(rb"^CompressedData\s*=\s*(True|1)\b", re.I | re.M),
+}
+
+
+def read_itk(path: str | os.PathLike[str]) -> Volume:
+    """Read one three-dimensional NRRD or MetaImage file, with its data file where that is another.
+
+    Voxels keep the file's pixel type, float64 becomes float32.
+    Raises ImageError, in one line with the path, for a missing, empty, truncated or damaged file, other than
+    three dimensions, colour or vector pixels, a header without orientation, and a data file that lies outside
+    the header's folder.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    path = Path(path)
+    header = _header(path)
+    data = _data_file(path, header)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # they go to stderr, past Python
+    try:
+        reader.ReadImageInformation()
+        _check_shape(path, reader)
+        _check_size(path, reader, data, packed=bool(_PACKED[_family(path)].search(header)))
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise ImageError(
+            f"{path}: damaged or not a {path.suffix} file ({_reason(error)}); copy it again"
+        ) from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype == np.float64:
+        with np.errstate(over="ignore"):  # becomes infinite, which the caller reports
+            array = array.astype(np.float32)
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return Volume(array, affine, path)
+
+
+def _family(path: Path) -> str:
+    return "nrrd" if path.suffix.lower() in (".nrrd", ".nhdr") else "meta"
+
+
+def _header(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            block = stream.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+    if not block:
+        raise ImageError(f"{path}: the file is empty (0 bytes); copy it again from its source")
+    family = _family(path)
+    if not (block.startswith(b"NRRD") if family == "nrrd" else b"ElementDataFile" in block):
+        kind = "an NRRD" if family == "nrrd" else "a MetaImage"
+        raise ImageError(f"{path}: not {kind} file (its first bytes are not such a header)")
+    # Up to the voxels: an NRRD header ends with an empty line, a MetaImage header with the data file's name.
+    end = r"\r?\n\r?\n" if family == "nrrd" else r"ElementDataFile[^\n]*\n?"
+    found = re.search(end.encode(), block)
+    header = block[: found.end()] if found else block
+    if not _ORIENTED[family].search(header):
+        field = "space" if family == "nrrd" else "TransformMatrix"
+        raise ImageError(f"{path}: no orientation (no {field} in its header); convert it again")
+    return header
+
+
+def _data_file(path: Path, header: bytes) -> Path:
+    """The file with the voxels: the header's own, or one beside or below it."""
+    found = _DATA_FILE[_family(path)].search(header)
+    name = found.group(1).decode("utf-8", "replace") if found else "LOCAL"
+    if name.upper() == "LOCAL":
+        return path
+    if name.upper().startswith("LIST") or "%" in name:
+        raise ImageError(f"{path}: voxels in a list of files are not read; convert it to one file")
+    data = path.parent / name
+    if not data.resolve().is_relative_to(path.parent.resolve()):
+        raise ImageError(f"{path}: its data file {name!r} lies outside its folder; put them together")
+    if not data.is_file():
+        raise ImageError(f"{path}: its data file {name!r} is not there; put it beside its header")
+    return data
+
+
+def _check_shape(path: Path, reader: Any) -> None:
+    size = reader.GetSize()
+    shown = " x ".join(map(str, size))
+    if reader.GetNumberOfComponents() != 1:
+        raise ImageError(
+            f"{path}: {reader.GetNumberOfComponents()} values a voxel (colour, vectors or overlapping segments), "
+            f"not grey values; export one label map or CT"
+        )
+    if len(size) > 3 and any(n > 1 for n in size[3:]):
+        raise ImageError(f"{path}: {len(size)}-dimensional ({shown}), not one volume; extract the one meant")
+    if len(size) != 3 or min(size) < 2:
+        raise ImageError(f"{path}: a {len(size)}D image ({shown}), not a volume; give the whole series")
+
+
+def _check_size(path: Path, reader: Any, data: Path, *, packed: bool) -> None:
+    """Whether the voxels can be there at all: readers would fill up what is missing, or take all memory."""
+    import SimpleITK as sitk  # noqa: N813
+
+    try:
+        kind = np.dtype(sitk.GetArrayFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype)
+    except (RuntimeError, KeyError):
+        raise ImageError(f"{path}: pixel type {reader.GetPixelIDTypeAsString()} is not grey values") from None
+    needed = int(np.prod(reader.GetSize(), dtype=object)) * kind.itemsize
+    there = data.stat().st_size
+    if needed > there * (_DEFLATE_LIMIT if packed else 1):
+        raise ImageError(f"{path}: truncated, its header claims {needed} bytes of voxels; copy it again")
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last line of ITK's report, which says what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return last.rsplit("): ", 1)[-1][:120]
