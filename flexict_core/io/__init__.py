@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from flexict_core.errors import ImageError, MaskError, UnsupportedFormatError
+from flexict_core.io.dicom import read_dicom
+from flexict_core.io.dicom_file import is_dicom
+from flexict_core.io.dicom_geometry import OnGaps
+from flexict_core.io.dicom_masks import read_dicom_mask
+from flexict_core.io.itk import ITK_SUFFIXES, read_itk
 from flexict_core.io.masks import to_mask
 from flexict_core.io.nifti import read_nifti
 from flexict_core.volume import Volume
@@ -16,20 +22,36 @@ __all__ = ["load_mask", "load_volume"]
 
 _NEGATIVE_HU = (-1100, -1)  # air to just below water
 _LEAST_RANGE_HU = 20
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
-def load_volume(path: str | os.PathLike[str], *, check_hu: bool = True) -> Volume:
+def load_volume(
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    check_hu: bool = True,
+    series_uid: str | None = None,
+    on_gaps: OnGaps = "refuse",
+) -> Volume:
     """Read a CT volume: array (z, y, x) in HU, in the file's own pixel type, affine to LPS mm.
 
+    path: a NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd) file, a DICOM folder, a
+    multi-frame DICOM file, or a list of the DICOM files of one series.
+    series_uid: the DICOM series to read where there are several; the other formats have none.
+    on_gaps: "refuse" a DICOM series with missing or unevenly spaced slices, or "resample" it to an even
+    spacing. See `flexict_core.io.dicom.read_dicom` for what becomes of padding and of a tilted gantry.
     check_hu: refuse a volume whose values cannot be HU. Two signs are taken: no voxel between -1100 and -1
     (no air, lung, fat, nor noise below water: 8-bit grey values, stored values without their rescale
     intercept, MR, PET), or a range under 20 HU (normalised or z-scored values). A crop shows neither unless
     it holds nothing but dense tissue.
 
     Raises UnsupportedFormatError for a format that is not read, and ImageError for a file that is damaged,
-    not three-dimensional, without usable geometry, holds NaN or infinite voxels, or is not in HU.
+    not three-dimensional, without usable geometry, holds NaN or infinite voxels, or is not in HU, and for
+    DICOM that is not one CT series of one patient.
     """
-    volume = _read(path)
+    if isinstance(path, (str, os.PathLike)) and not _is_dicom(path):
+        volume = _read(path)
+    else:
+        volume = read_dicom(path, series_uid=series_uid, on_gaps=on_gaps)
     if volume.array.dtype.kind == "f":
         _check_finite(volume)
     if check_hu:
@@ -38,21 +60,30 @@ def load_volume(path: str | os.PathLike[str], *, check_hu: bool = True) -> Volum
 
 
 def load_mask(
-    path: str | os.PathLike[str], *, label: int | None = None, reference: Volume | None = None
+    path: str | os.PathLike[str], *, label: int | str | None = None, reference: Volume | None = None
 ) -> Volume:
     """Read a mask: bool array (z, y, x), on the grid of `reference`, the CT it belongs to, where given.
 
-    label: the value to select from a label map; None takes all values above 0.
+    path: a label map (NIfTI, NRRD, MetaImage), an RTSTRUCT or a DICOM SEG (or a folder that holds one such).
+    label: the value to select from a label map (None takes all values above 0), or the number or name of a
+    region of an RTSTRUCT or SEG (None where there is only one).
 
+    A label map must lie on the reference's voxels. An RTSTRUCT is rasterised onto them; a SEG on another grid
+    of the same frame of reference is resampled (nearest voxel).
     Raises UnsupportedFormatError for a format that is not read, and MaskError for a mask that cannot be read,
-    is empty, lacks the label, holds no whole-number labels or lies on another grid than the reference.
+    is empty, lacks the label, holds no whole-number labels, reaches outside the reference, lies on another
+    grid or was drawn in another frame of reference.
     """
     try:
+        if _is_dicom(path):
+            return read_dicom_mask(path, label=label, reference=reference)
         labels = _read(path)
     except UnsupportedFormatError:
         raise
     except ImageError as error:
         raise MaskError(str(error)) from None
+    if isinstance(label, str):
+        raise MaskError(f"{path}: label {label!r} is a name and a label map has numbers; give its number")
     return to_mask(labels, label=label, reference=reference)
 
 
@@ -80,14 +111,29 @@ def _check_hu(volume: Volume) -> None:
         )
 
 
-def _read(path: str | os.PathLike[str]) -> Volume:
+def _is_dicom(path: str | os.PathLike[str]) -> bool:
+    """A folder, or a file that begins as DICOM does or is named so."""
     path = Path(path)
     if path.is_dir():
-        raise UnsupportedFormatError(f"{path}: a folder, and DICOM is not read yet; convert it to .nii.gz")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        if not path.exists():
-            raise ImageError(f"{path}: no such file; check the path")
-        raise UnsupportedFormatError(
-            f"{path}: {path.suffix or 'a file without extension'} is not read; convert it to .nii.gz"
-        )
-    return read_nifti(path)
+        return True
+    if path.name.lower().endswith((*_NIFTI_SUFFIXES, *ITK_SUFFIXES)) or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as stream:
+            return is_dicom(stream.read(132)) or path.suffix.lower() in (".dcm", ".dicom", ".ima")
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+
+
+def _read(path: str | os.PathLike[str]) -> Volume:
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(_NIFTI_SUFFIXES):
+        return read_nifti(path)
+    if not path.exists():
+        raise ImageError(f"{path}: no such file; check the path")
+    if name.endswith(ITK_SUFFIXES):
+        return read_itk(path)
+    raise UnsupportedFormatError(
+        f"{path}: {path.suffix or 'a file without extension'} is not read; convert it to .nii.gz"
+    )

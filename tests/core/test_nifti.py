@@ -186,9 +186,9 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
 
 def test_formats_that_are_not_read(tmp_path: Path) -> None:
     assert "DICOM" in refused(tmp_path, UnsupportedFormatError)
-    other = tmp_path / "ct.nrrd"
-    other.write_bytes(b"NRRD0004")
-    assert ".nrrd" in refused(other, UnsupportedFormatError)
+    other = tmp_path / "ct.mgz"
+    other.write_bytes(b"\x1f\x8b")
+    assert ".mgz" in refused(other, UnsupportedFormatError)
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
