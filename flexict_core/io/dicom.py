@@ -15,7 +15,7 @@ from flexict_core.io.dicom_file import is_dicom, quiet_pydicom, read_with_pixels
 from flexict_core.io.dicom_geometry import OnGaps, check_gaps, resample_even, straighten
 from flexict_core.io.dicom_header import Header
 from flexict_core.io.dicom_pixels import HuPlanes
-from flexict_core.io.dicom_series import Series, find_files, may_be_ct, pick_series
+from flexict_core.io.dicom_series import CT, ENHANCED_CT, Series, find_files, may_be_ct, pick_series
 from flexict_core.volume import DicomOrigin, Volume
 
 _AHEAD = 8  # files
@@ -103,6 +103,7 @@ def _read(files: Sequence[Path], series_uid: str | None, *, strict: bool) -> tup
                 _check_foreign(path, content, strict=strict)
                 continue
             header, element = read
+            _check_whole(header, element)
             headers.append(header)
             if not may_be_ct(header, named=series_uid is not None):
                 continue
@@ -113,6 +114,12 @@ def _read(files: Sequence[Path], series_uid: str | None, *, strict: bool) -> tup
                 wanted = "-"  # several series: an error, once all are known; no pixels are needed
                 planes = HuPlanes(0)
     return headers, planes
+
+
+def _check_whole(header: Header, element: memoryview) -> None:
+    """A slice that was cut off before its pixels must not be lost as some other object."""
+    if not header.sop_class or (header.sop_class in (CT, *ENHANCED_CT) and not element):
+        raise ImageError(f"{header.path}: truncated before its pixels; copy it again")
 
 
 def _check_foreign(path: Path, content: bytes, *, strict: bool) -> None:

@@ -218,7 +218,8 @@ def _said(header: Header, reason: str) -> str:
 
 
 def _reasons(reasons: Counter[str | None]) -> str:
-    shown = [f"{reason} ({n})" if n > 1 else str(reason) for reason, n in reasons.most_common(3)]
+    """The most frequent ones, counted where there are several."""
+    shown = [f"{reason} ({n})" if n > 1 < len(reasons) else str(reason) for reason, n in reasons.most_common(3)]
     return "; ".join(shown) + (f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else "")
 
 

@@ -140,16 +140,15 @@ def enhanced() -> Callable[..., Dataset]:
         ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
         ds.NumberOfFrames = len(planes)
         ds.PixelData = b"".join(plane.PixelData for plane in planes)
-        for name in [
-            "ImagePositionPatient",
+        per_frame = ("ImagePositionPatient", "RescaleSlope", "RescaleIntercept")
+        shared_by_all = (
             "ImageOrientationPatient",
             "PixelSpacing",
-            "RescaleSlope",
-            "RescaleIntercept",
             "SliceThickness",
             "KVP",
             "ConvolutionKernel",
-        ]:
+        )
+        for name in (*per_frame, *shared_by_all):
             delattr(ds, name)
         shared = Dataset()
         shared.PlaneOrientationSequence = [_item(planes[0], "ImageOrientationPatient")]
