@@ -78,7 +78,9 @@ def _run(given: list[str], command: str) -> int:
         print_error(command, f"internal error, {type(error).__name__}: {error}; FLEXICT_DEBUG=1 shows where")
         return 1
     if status == 130:
-        print_error(command, "interrupted" + "; the same command goes on where it stopped" * (command in RESUMABLE))
+        print_error(
+            command, "interrupted" + "; the same command goes on where it stopped" * (command in RESUMABLE)
+        )
     return status if isinstance(status, int) else 0
 
 
