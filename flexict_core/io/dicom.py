@@ -118,7 +118,8 @@ def _read(files: Sequence[Path], series_uid: str | None, *, strict: bool) -> tup
 
 def _check_whole(header: Header, element: memoryview) -> None:
     """A slice that was cut off before its pixels must not be lost as some other object."""
-    if not header.sop_class or (header.sop_class in (CT, *ENHANCED_CT) and not element):
+    # The class itself may be cut off, too: then it is the beginning of one of these.
+    if not element and any(ct.startswith(header.sop_class) for ct in (CT, *ENHANCED_CT)):
         raise ImageError(f"{header.path}: truncated before its pixels; copy it again")
 
 
