@@ -14,6 +14,7 @@ _HOME = {
     "EmbeddingStore": "flexict_core.store",
     "load_encoder": "flexict_core.encoders.registry",
     "embed_manifest": "flexict_core.embed",
+    "embed_together": "flexict_core.embed",
     "RECIPES": "flexict_core.preprocess",
     "Recipe": "flexict_core.preprocess",
     "apply_recipe": "flexict_core.preprocess",
@@ -25,13 +26,14 @@ __all__ = [
     "Volume",
     "apply_recipe",
     "embed_manifest",
+    "embed_together",
     "load_encoder",
     "load_mask",
     "load_volume",
 ]
 
 if TYPE_CHECKING:
-    from flexict_core.embed import embed_manifest
+    from flexict_core.embed import embed_manifest, embed_together
     from flexict_core.encoders.registry import load_encoder
     from flexict_core.io import load_mask, load_volume
     from flexict_core.preprocess import RECIPES, Recipe, apply_recipe

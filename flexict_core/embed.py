@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 8
 _FLUSH_S = 2.0
+_BATCH = 4  # rows an encoder takes at once unless it says otherwise
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ def embed_manifest(
     *,
     encoder: Encoder,
     workers: int | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     shard: tuple[int, int] = (1, 1),
     progress: bool = True,
 ) -> EmbedReport:
     """Embed every row of a manifest that the store does not hold yet.
 
     workers: processes that load and prepare; None for one a core (at most 8), 0 to do it in this process. The
-    encoder runs here, `batch_size` rows at a time.
+    encoder runs here, `batch_size` rows at a time (None: as many as it prefers).
     shard: (i, n) takes the i-th of n interleaved parts of the rows, for several machines on one store.
     progress: a bar with rate and time left on stderr.
 
@@ -78,6 +80,34 @@ def embed_manifest(
     Raises InputError for impossible arguments, CheckpointError or EncoderError where the encoder itself
     fails.
     """
+    (report,) = embed_together(
+        manifest,
+        store,
+        encoders=[encoder],
+        workers=workers,
+        batch_size=batch_size,
+        shard=shard,
+        progress=progress,
+    )
+    return report
+
+
+def embed_together(
+    manifest: Manifest | str | Path,
+    store: EmbeddingStore | str | Path,
+    *,
+    encoders: Sequence[Encoder],
+    workers: int | None = None,
+    batch_size: int | None = None,
+    shard: tuple[int, int] = (1, 1),
+    progress: bool = True,
+) -> list[EmbedReport]:
+    """`embed_manifest` for several encoders in one pass: each file is read once, each encoder has its embedding.
+
+    Meant for the recipes or scales of one network, which then lies in memory once. Embeddings, their names and
+    every stored vector are those of single runs; one report an encoder, in their order. InputError where two
+    would write the same embedding.
+    """
     start = time.monotonic()
     manifest = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore.create(store)
@@ -85,43 +115,67 @@ def embed_manifest(
     workers = _default_workers() if workers is None else workers
     part, parts = shard
     rows, rejected = manifest.rows[part - 1 :: parts], manifest.rejected[part - 1 :: parts]
-    if encoder.recipe.kind in ("native", "slices"):  # which take a mask where there is one
+    if any(e.recipe.kind in ("native", "slices") for e in encoders):  # which take a mask where there is one
         _warn_of_mixed_regions(manifest)
-    with store.writer(_spec(encoder, manifest), dim=encoder.dim, name=_name(encoder)) as writer:
-        run = _Run(writer, encoder, manifest)
-        run.fail(rejected)
-        tasks = [Task(row, manifest.root, writer.known.get(row.key)) for row in rows]
-        with _bar(len(tasks), encoder.name, shown=progress) as bar:
-            todo = [task for task in tasks if not unchanged(task)]
-            run.skipped += len(tasks) - len(todo)
-            bar.update(run.skipped)
+    with ExitStack() as stack:
+        runs = _open_runs(encoders, store, manifest, stack=stack, batch_size=batch_size)
+        todo = []
+        label = ", ".join(dict.fromkeys(e.name for e in encoders))
+        with _bar(len(rows) * len(runs), label, shown=progress) as bar:
+            for row in rows:
+                tasks = [
+                    Task(row, manifest.root, run.writer.known.get(row.key), encoder=number)
+                    for number, run in enumerate(runs)
+                ]
+                waiting = [task for task in tasks if not unchanged(task)]
+                for task in tasks:
+                    runs[task.encoder].skipped += task not in waiting
+                bar.update(len(tasks) - len(waiting))
+                if waiting:
+                    todo.append(waiting)
+            for run in runs:
+                run.fail(rejected)
             if todo:
-                for batch in _batches(prepare_all(encoder, todo, workers=workers), batch_size):
-                    run.take(batch)
-                    bar.update(len(batch))
-        run.refresh_moved()
+                for outcomes in prepare_all(encoders, todo, workers=workers):
+                    for outcome in outcomes:
+                        bar.update(runs[outcome.task.encoder].put(outcome))
+                for run in runs:
+                    bar.update(run.finish())
         mine = _lines(rows, rejected)
         everyone = _lines(manifest.rows, manifest.rejected)
-        writer.settle(root=str(manifest.root), manifest=manifest.name, keep=everyone - mine)
-    path = writer.folder / QUARANTINE
-    return EmbedReport(
-        embedding_id=writer.embedding_id,
-        done=run.done,
-        skipped=run.skipped,
-        quarantined=run.quarantined,
-        seconds=time.monotonic() - start,
-        quarantine_path=path if run.quarantined and path.is_file() else None,
-        changed=tuple(run.changed),
-    )
+        for run in runs:
+            run.refresh_moved()
+            run.writer.settle(root=str(manifest.root), manifest=manifest.name, keep=everyone - mine)
+    seconds = time.monotonic() - start
+    return [run.report(seconds) for run in runs]
+
+
+def _open_runs(
+    encoders: Sequence[Encoder],
+    store: EmbeddingStore,
+    manifest: Manifest,
+    *,
+    stack: ExitStack,
+    batch_size: int | None,
+) -> list[_Run]:
+    runs: list[_Run] = []
+    for encoder in encoders:
+        writer = store.writer(_spec(encoder, manifest), dim=encoder.dim, name=_name(encoder))
+        if any(run.writer.embedding_id == writer.embedding_id for run in runs):
+            raise InputError(f"embedding {writer.embedding_id!r} is asked for twice: give each recipe once")
+        size = batch_size or int(getattr(encoder, "batch_size", _BATCH))
+        runs.append(_Run(stack.enter_context(writer), encoder, manifest, batch_size=size))
+    return runs
 
 
 @dataclass
 class _Run:
-    """Where outcomes go: the store, the quarantine, or the count of what was there."""
+    """One encoder's part of a run. Outcomes go to the store, the quarantine, or the count of what was there."""
 
     writer: EmbeddingWriter
     encoder: Encoder
     manifest: Manifest
+    batch_size: int
     done: int = 0
     skipped: int = 0
     quarantined: int = 0
@@ -129,6 +183,32 @@ class _Run:
     moved: list[Outcome] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     flushed: float = field(default_factory=time.monotonic)
+    batch: list[Outcome] = field(default_factory=list)
+
+    def put(self, outcome: Outcome) -> int:
+        """Take one more; the number that were dealt with by it, a batch or none."""
+        self.batch.append(outcome)
+        full = sum(o.kind == "ready" for o in self.batch) >= self.batch_size or len(self.batch) >= 64
+        return self.finish() if full else 0  # rows that do not wait for the encoder ride along
+
+    def finish(self) -> int:
+        """Deal with what has gathered; how many that were."""
+        batch, self.batch = self.batch, []
+        if batch:
+            self.take(batch)
+        return len(batch)
+
+    def report(self, seconds: float) -> EmbedReport:
+        path = self.writer.folder / QUARANTINE
+        return EmbedReport(
+            embedding_id=self.writer.embedding_id,
+            done=self.done,
+            skipped=self.skipped,
+            quarantined=self.quarantined,
+            seconds=seconds,
+            quarantine_path=path if self.quarantined and path.is_file() else None,
+            changed=tuple(self.changed),
+        )
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
         self.moved += [o for o in outcomes if o.kind == "moved"]
@@ -232,22 +312,10 @@ def _lines(rows: Iterable[ManifestRow], rejected: Iterable[RejectedRow]) -> set[
     return {(r.number, r.image) for r in rows} | {(r.number, r.image) for r in rejected}
 
 
-def _batches(outcomes: Iterator[Outcome], size: int) -> Iterator[list[Outcome]]:
-    """Up to `size` rows that wait for the encoder; rows that do not wait ride along."""
-    batch: list[Outcome] = []
-    for outcome in outcomes:
-        batch.append(outcome)
-        if sum(o.kind == "ready" for o in batch) >= size or len(batch) >= 64:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _check(workers: int | None, batch_size: int, shard: tuple[int, int]) -> None:
+def _check(workers: int | None, batch_size: int | None, shard: tuple[int, int]) -> None:
     if workers is not None and workers < 0:
         raise InputError(f"workers {workers} is negative: give 0 or more")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size {batch_size} is not positive: give 1 or more")
     part, parts = shard
     if not 1 <= part <= parts:

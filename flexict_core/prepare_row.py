@@ -1,8 +1,6 @@
-"""X: find, hash, load and prepare one row at a time.
+"""One row of a manifest: found, hashed, read once, and prepared for every encoder that still needs it.
 
-A row's failure is an outcome, never an exception. A worker that dies (memory, a crash in a decoder) takes
-only its
-own row with it: the rows that were under way are tried again one by one, each alone in a process.
+A row's failure is an outcome, never an exception.
 """
 
 from __future__ import annotations
@@ -10,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,11 +34,12 @@ _RACY_S = 2.0  # a file written this recently may change again within the clock'
 
 @dataclass(frozen=True)
 class Task:
-    """One row to prepare, with what the store already holds under its key."""
+    """One row to prepare for one encoder, with what the store already holds under its key."""
 
     row: ManifestRow
     root: Path
     known: KnownRow | None = None
+    encoder: int = 0  # which of the run's encoders
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,30 @@ def unchanged(task: Task) -> bool:
     if known is None or not known.source_stat or not _same_place(task, known):
         return False
     try:
-        return known.source_stat == _stat(_paths(task), task.row)
+        return known.source_stat == _stat(_paths(task.row, task.root), task.row)
     except (OSError, ManifestError):
         return False
 
 
-def prepare_row(encoder: Encoder, task: Task) -> Outcome:
-    """Everything up to the encoder's forward pass. Never raises for what is wrong with the row."""
-    fault = {"file": task.row.image}
+def prepare_row(encoders: Sequence[Encoder], tasks: Sequence[Task]) -> list[Outcome]:
+    """Everything up to the encoders' forward passes; `tasks` are one row's, each for another encoder.
+
+    The files are hashed and read once. Never raises for what is wrong with the row.
+    """
+    source = _Source(tasks[0])
+    return [_prepare_or_fail(encoders[task.encoder], task, source) for task in tasks]
+
+
+def failed(task: Task, reason: str, *, file: str | None = None) -> Outcome:
+    """The outcome of a row that cannot be used; paths inside the manifest's folder lose that folder."""
+    line = " ".join(reason.split()).replace(f"{task.root}{os.sep}", "")
+    return Outcome(task, "failed", reason=line, file=task.row.image if file is None else file)
+
+
+def _prepare_or_fail(encoder: Encoder, task: Task, source: _Source) -> Outcome:
+    source.at_fault = task.row.image
     try:
-        return _prepare(encoder, task, fault)
+        return _prepare(encoder, task, source)
     except FlexictError as error:
         reason = str(error)
     except OSError as error:
@@ -81,22 +96,50 @@ def prepare_row(encoder: Encoder, task: Task) -> Outcome:
         reason = "not enough memory to prepare this volume: use fewer workers or a smaller volume"
     except Exception as error:  # one odd file must not stop a thousand good ones
         reason = f"{type(error).__name__} while preparing: {error}"
-    line = " ".join(reason.split()).replace(f"{task.root}{os.sep}", "")
-    return Outcome(task, "failed", reason=line, file=fault["file"])
+    return failed(task, reason, file=source.at_fault)
 
 
-def _prepare(encoder: Encoder, task: Task, fault: dict[str, str]) -> Outcome:
-    from flexict_core.io import load_mask, load_volume
+class _Source:
+    """The files of one row, read when first asked for and then kept while the row is prepared."""
 
+    def __init__(self, task: Task) -> None:
+        self.row, self.root = task.row, task.root
+        self.at_fault = task.row.image  # the file to name should something go wrong now
+
+    @cached_property
+    def identity(self) -> tuple[str, str]:
+        """(source_sha256, source_stat); ImageError or MaskError for a file that is not there."""
+        paths = _paths(self.row, self.root)
+        for path, name in zip(paths, (self.row.image, self.row.mask or ""), strict=False):
+            if not path.exists():
+                self.at_fault = name
+                kind = MaskError if name != self.row.image else ImageError
+                raise kind(f"{name} does not exist: correct the path in the manifest")
+        stat = _stat(paths, self.row)
+        return source_sha256(paths, self.row), stat
+
+    @cached_property
+    def volume(self) -> Volume:
+        from flexict_core.io import load_volume
+
+        return load_volume(_paths(self.row, self.root)[0])
+
+    @cached_property
+    def mask(self) -> Volume | None:
+        from flexict_core.io import load_mask
+
+        if self.row.mask is None:
+            return None
+        volume = self.volume
+        self.at_fault = self.row.mask
+        mask = load_mask(_paths(self.row, self.root)[1], label=self.row.mask_label, reference=volume)
+        self.at_fault = self.row.image
+        return mask
+
+
+def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
     row, known = task.row, task.known
-    paths = _paths(task)
-    for path, name in zip(paths, (row.image, row.mask or ""), strict=False):
-        if not path.exists():
-            fault["file"] = name
-            kind = MaskError if name != row.image else ImageError
-            raise kind(f"{name} does not exist: correct the path in the manifest")
-    stat = _stat(paths, row)
-    digest = source_sha256(paths, row)
+    digest, stat = source.identity
     if known is not None and known.source_sha256 == digest:
         return Outcome(task, "same" if _same_place(task, known) else "moved", digest, stat)
     if known is not None and known.root != str(task.root) and Path(known.root, known.image).exists():
@@ -104,13 +147,8 @@ def _prepare(encoder: Encoder, task: Task, fault: dict[str, str]) -> Outcome:
             f"the store holds this patient, series and ROI with another image ({known.root}/{known.image}): "
             "use another store, or tell them apart by series_uid"
         )
-    volume = load_volume(paths[0])
-    roi = None
-    if row.mask is not None:
-        fault["file"] = row.mask
-        roi = load_mask(paths[1], label=row.mask_label, reference=volume)
-        fault["file"] = row.image
-    elif row.seed_lps_mm is not None:
+    volume, roi = source.volume, source.mask
+    if roi is None and row.seed_lps_mm is not None:
         roi = _seed_roi(encoder, volume, row.seed_lps_mm)
     return Outcome(task, "ready", digest, stat, payload=encoder.prepare(volume, roi))
 
@@ -165,9 +203,9 @@ def _stat(paths: list[Path], row: ManifestRow) -> str:
     return "|".join([*texts, str(row.mask_label), str(row.seed_lps_mm)])
 
 
-def _paths(task: Task) -> list[Path]:
-    names = [task.row.image] if task.row.mask is None else [task.row.image, task.row.mask]
-    return [resolve_inside(task.root, name) for name in names]
+def _paths(row: ManifestRow, root: Path) -> list[Path]:
+    names = [row.image] if row.mask is None else [row.image, row.mask]
+    return [resolve_inside(root, name) for name in names]
 
 
 def _same_place(task: Task, known: KnownRow) -> bool:

@@ -11,7 +11,7 @@ import pickle
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from warnings import warn
 
 from flexict_core.errors import EncoderError, FlexictError, FlexictWarning
-from flexict_core.prepare_row import Outcome, Task, prepare_row
+from flexict_core.prepare_row import Outcome, Task, failed, prepare_row
 
 if TYPE_CHECKING:
     from flexict_core.encoders.base import Encoder
@@ -33,19 +33,23 @@ _THREADS = (
 )
 
 
-def prepare_all(encoder: Encoder, tasks: Iterable[Task], *, workers: int) -> Iterator[Outcome]:
-    """Outcomes in the order of `tasks`, prepared ahead in `workers` processes; 0 prepares in this process.
+def prepare_all(
+    encoders: Sequence[Encoder], rows: Iterable[Sequence[Task]], *, workers: int
+) -> Iterator[list[Outcome]]:
+    """Outcomes row by row in the order of `rows`, prepared ahead in `workers` processes; 0: in this process.
 
-    Call it before the encoder loads its weights: the processes get the encoder as it is now.
+    The tasks of a row are one for each encoder that needs it. Call it before the encoders load their weights:
+    the processes get them as they are now.
     """
     if workers == 0:
-        yield from (prepare_row(encoder, task) for task in tasks)
+        yield from (prepare_row(encoders, tasks) for tasks in rows)
         return
     try:
-        frozen = pickle.dumps(encoder)
+        frozen = pickle.dumps(tuple(encoders))
     except Exception as error:
+        names = ", ".join(dict.fromkeys(e.name for e in encoders))
         raise EncoderError(
-            f"encoder {encoder.name!r} cannot be sent to worker processes ({error}): use workers=0"
+            f"encoder {names!r} cannot be sent to worker processes ({error}): use workers=0"
         ) from error
     pool = _start(frozen, workers)
     if pool is None:
@@ -55,21 +59,21 @@ def prepare_all(encoder: Encoder, tasks: Iterable[Task], *, workers: int) -> Ite
             FlexictWarning,
             stacklevel=3,
         )
-        yield from (prepare_row(encoder, task) for task in tasks)
+        yield from (prepare_row(encoders, tasks) for tasks in rows)
         return
-    yield from _in_pool(pool, frozen, deque(tasks), workers)
+    yield from _in_pool(pool, frozen, deque(rows), workers)
 
 
 def _in_pool(
-    pool: ProcessPoolExecutor, frozen: bytes, waiting: deque[Task], workers: int
-) -> Iterator[Outcome]:
-    ahead: deque[tuple[Task, Future[Outcome]]] = deque()
+    pool: ProcessPoolExecutor, frozen: bytes, waiting: deque[Sequence[Task]], workers: int
+) -> Iterator[list[Outcome]]:
+    ahead: deque[tuple[Sequence[Task], Future[list[Outcome]]]] = deque()
     try:
         while waiting or ahead:
             while waiting and len(ahead) < 2 * workers:
-                task = waiting[0]
+                tasks = waiting[0]
                 try:
-                    ahead.append((task, pool.submit(_work, task)))
+                    ahead.append((tasks, pool.submit(_work, tasks)))
                 except BrokenProcessPool:
                     break
                 waiting.popleft()
@@ -84,20 +88,22 @@ def _in_pool(
         _stop(pool)
 
 
-def _one_by_one(frozen: bytes, ahead: Iterable[tuple[Task, Future[Outcome]]]) -> Iterator[Outcome]:
+def _one_by_one(
+    frozen: bytes, ahead: Iterable[tuple[Sequence[Task], Future[list[Outcome]]]]
+) -> Iterator[list[Outcome]]:
     """Which of the rows under way killed its worker: each is tried alone, and only the killer fails."""
     pool = _restart(frozen, 1)
     try:
-        for task, future in ahead:
+        for tasks, future in ahead:
             if future.done() and not future.cancelled() and future.exception() is None:
                 yield future.result()
                 continue
             try:
-                yield pool.submit(_work, task).result()
+                yield pool.submit(_work, tasks).result()
             except BrokenProcessPool:
                 _stop(pool)
                 reason = "the worker process died while preparing this row: out of memory or a crash"
-                yield Outcome(task, "failed", reason=reason, file=task.row.image)
+                yield [failed(task, reason) for task in tasks]
                 pool = _restart(frozen, 1)
     finally:
         _stop(pool)
@@ -136,15 +142,15 @@ def _stop(pool: ProcessPoolExecutor) -> None:
             process.terminate()
 
 
-_encoder: Encoder | None = None  # of this worker process
+_encoders: tuple[Encoder, ...] = ()  # of this worker process
 
 
 def _initialise(frozen: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(dict.fromkeys(_THREADS, "1"))
-    global _encoder
-    _encoder = pickle.loads(frozen)  # noqa: S301 — made by the parent process a moment ago
+    global _encoders
+    _encoders = pickle.loads(frozen)  # noqa: S301 — made by the parent process a moment ago
 
 
 def _end_with_parent() -> None:
@@ -157,10 +163,8 @@ def _end_with_parent() -> None:
 
 
 def _ready() -> None:
-    """Answers once the worker has its encoder."""
+    """Answers once the worker has its encoders."""
 
 
-def _work(task: Task) -> Outcome:
-    if _encoder is None:
-        raise RuntimeError("worker without encoder")
-    return prepare_row(_encoder, task)
+def _work(tasks: Sequence[Task]) -> list[Outcome]:
+    return prepare_row(_encoders, tasks)

@@ -90,6 +90,20 @@ class NetworkEncoder(ABC):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_net": None, "_runner": None, "_tower": None}
 
+    @property
+    def batch_size(self) -> int:
+        """Cases to give `encode` at once: one on a CPU, which it keeps busy; on a GPU what its memory holds."""
+        if self.device == "cpu" or self.axes == 2:  # slices come in batches by themselves
+            return 1
+        from math import prod
+
+        from flexict_core.encoders.inference import gpu_batch
+
+        sides = [self.recipe.size // side for side in self.patch_size]
+        return gpu_batch(
+            self.device, tokens=prod(sides), width=self.weights.config["embed_dim"], precision=self.precision
+        )
+
     def load(self) -> NetworkEncoder:
         """Read the weights now rather than at the first `encode`; CheckpointError when they do not fit."""
         if self._net is None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRECISIONS = ("fp32", "bf16")
-_PARTS = 4
+_PARTS = 4  # a GPU batch is computed in
+_MOST_AT_ONCE = 32
 
 
 def resolve_device(device: str) -> str:
@@ -41,6 +42,16 @@ def check_precision(precision: str) -> str:
     if precision not in PRECISIONS:
         raise EncoderError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
     return precision
+
+
+def gpu_batch(device: str, *, tokens: int, width: int, precision: str) -> int:
+    """Inputs that fill most of a GPU's free memory, from 1 to 32; too many only cost one halving."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    # Of one input, at the widest point of a block: residual, norm, q, k, v, their rotations, the hidden layer.
+    bytes_each = tokens * width * (48 if precision == "bf16" else 88)
+    return max(1, min(_MOST_AT_ONCE, int(0.7 * free / bytes_each)))
 
 
 class BatchRunner:

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from flexict_core.embed import EmbedReport, embed_manifest
+from flexict_core.embed import EmbedReport, embed_manifest, embed_together
 from flexict_core.encoders.base import Encoder
 from flexict_core.encoders.baseline import BaselineEncoder
 from flexict_core.errors import CheckpointError, DataWarning, EncoderError, InputError
@@ -367,6 +367,95 @@ def test_ctrl_c_keeps_what_was_done(tmp_path: Path) -> None:
         embed(manifest, tmp_path / "s", Interrupted(), batch_size=2)
     assert means(tmp_path / "s") == {"P0": 10, "P1": 20}
     assert counts(embed(manifest, tmp_path / "s")) == (3, 2, 0)
+
+
+# ── several recipes in one pass ─────────────────────────────────────────────────────────────────────────
+
+RECIPES_TOGETHER = ("default", "roi_fixed_32", "roi_adaptive")
+
+
+def parts_of(store: Path) -> dict[str, Any]:
+    """Everything that is stored, but for the random names of the parts."""
+    import pyarrow.parquet as pq
+
+    found = {}
+    for folder in sorted(p for p in store.iterdir() if p.is_dir()):
+        files = sorted(folder.glob("*.parquet"), key=lambda p: p.name.startswith("quarantine"))
+        found[folder.name] = [
+            (folder / "spec.json").read_bytes(),
+            *(pq.read_table(f).to_pydict() for f in files),
+        ]
+    return found
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_pass_stores_byte_for_byte_what_single_runs_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    import flexict_core.io
+    from flexict_core.encoders.registry import load_encoder
+
+    manifest = cohort(tmp_path / "cohort", (10, 20, 30))
+    reads: list[str] = []
+    load = flexict_core.io.load_volume
+    monkeypatch.setattr(flexict_core.io, "load_volume", lambda p, **k: reads.append(p.name) or load(p, **k))
+    recipes = RECIPES_TOGETHER if workers == 0 else RECIPES_TOGETHER[:2]
+    for name in recipes:
+        embed(manifest, tmp_path / "single", load_encoder("random-3d", recipe=name, device="cpu"))
+    assert len(reads) == 3 * len(recipes)
+    reads.clear()
+    encoders = [load_encoder("random-3d", recipe=name, device="cpu") for name in recipes]
+    reports = embed_together(
+        manifest, tmp_path / "together", encoders=encoders, workers=workers, progress=False
+    )
+    assert [counts(r) for r in reports] == [(3, 0, 0)] * len(recipes)
+    assert reads == ["p0.nii.gz", "p1.nii.gz", "p2.nii.gz"][: 3 if workers == 0 else 0]
+    assert parts_of(tmp_path / "together") == parts_of(tmp_path / "single")
+    assert [r.embedding_id.rsplit("-", 1)[0] for r in reports] == [f"random-3d-{n}-cls_mean" for n in recipes]
+
+
+def test_each_recipe_goes_on_where_it_stopped_and_fails_alone(tmp_path: Path) -> None:
+    manifest = cohort(tmp_path / "cohort", (10, 20, 30))
+    embed(manifest, tmp_path / "s", MeanEncoder("default"))
+    save(tmp_path / "cohort/ct/p3.nii.gz", ct(40))
+    manifest.write_text(manifest.read_text() + "P3,ct/p3.nii.gz,,\n")  # no mask: nothing for a ROI recipe
+
+    class Needs(MeanEncoder):
+        def prepare(self, volume: Volume, roi: Volume | None) -> np.ndarray:
+            if roi is None:
+                raise InputError("needs a mask")
+            return super().prepare(volume, roi)
+
+    whole, region = MeanEncoder("default"), Needs("roi_adaptive")
+    reports = embed_together(
+        manifest, tmp_path / "s", encoders=[whole, region], workers=0, batch_size=2, progress=False
+    )
+    assert [counts(r) for r in reports] == [(1, 3, 0), (3, 0, 1)]
+    assert (whole.prepared, region.prepared) == (1, 3)
+    assert region.batches == [2, 1]
+    assert means(tmp_path / "s", "mean-default-avg")["P3"] != 40  # the whole image
+    assert means(tmp_path / "s", "mean-roi_adaptive-avg") == {"P0": 10, "P1": 20, "P2": 30}
+    (entry,) = EmbeddingStore(tmp_path / "s").quarantine("mean-roi_adaptive-avg").to_dict("records")
+    assert entry["reason"] == "needs a mask"
+
+
+def test_a_dead_worker_costs_its_row_in_every_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = cohort(tmp_path / "cohort", (10, 30, 20))
+    (tmp_path / "deadly_pair.py").write_text(DEADLY.replace("Deadly", "DeadlyPair"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from deadly_pair import DeadlyPair  # type: ignore[import-not-found]
+
+    encoders = [DeadlyPair(), BaselineEncoder()]
+    reports = embed_together(manifest, tmp_path / "s", encoders=encoders, workers=1, progress=False)
+    assert [counts(r) for r in reports] == [(2, 0, 1)] * 2
+
+
+def test_the_same_recipe_twice_is_refused(tmp_path: Path) -> None:
+    manifest = cohort(tmp_path / "cohort", (10,))
+    with pytest.raises(InputError, match="is asked for twice: give each recipe once"):
+        embed_together(
+            manifest, tmp_path / "s", encoders=[MeanEncoder(), MeanEncoder()], workers=0, progress=False
+        )
 
 
 # ── processes ───────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flexict_core.encoders.inference import BatchRunner, check_precision, resolve_device
+from flexict_core.encoders.inference import BatchRunner, check_precision, gpu_batch, resolve_device
 from flexict_core.errors import EncoderError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
@@ -95,3 +95,48 @@ def test_unknown_devices_are_refused(device: str) -> None:
 def test_unknown_precision_is_refused() -> None:
     with pytest.raises(EncoderError, match=r"'fp16' is not one of fp32, bf16"):
         check_precision("fp16")
+
+
+def test_a_gpu_s_memory_decides_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    for gib in (0.1, 8, 16, 80):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, gib=gib: (int(gib * 2**30), 2**40))
+        sizes.append(gpu_batch("cuda", tokens=8005, width=864, precision="bf16"))
+    assert sizes == [1, 18, 32, 32]  # 332 MB each, of 70 % of 8.6 GB
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 2**30, 2**40))
+    assert gpu_batch("cuda", tokens=8005, width=864, precision="fp32") == 9
+
+
+class Staged(BatchRunner):
+    """Runs as on a GPU, with this machine's memory in the GPU's place; notes what happens when."""
+
+    def __init__(self, network: FillsUp) -> None:
+        super().__init__(network, device="cuda", precision="fp32")
+        self.events: list[str] = []
+
+    def _stage(self, inputs: list[np.ndarray]) -> torch.Tensor:  # type: ignore[override]
+        self.events.append(f"copy {len(inputs)}")
+        return torch.from_numpy(np.stack(inputs))
+
+    def _try(self, x: torch.Tensor) -> torch.Tensor | None:
+        self.events.append(f"compute {len(x)}")
+        return super()._try(x)
+
+
+def test_on_a_gpu_the_next_part_is_copied_while_one_is_computed() -> None:
+    run = Staged(FillsUp(room=9))
+    np.testing.assert_array_equal(run(inputs(10))[:, 0].numpy(), 10.0 * np.arange(10))
+    # `compute` only launches; results are waited for after the next copy has begun
+    assert run.events == [
+        "copy 3",
+        "compute 3",
+        "copy 3",
+        "compute 3",
+        "copy 3",
+        "compute 3",
+        "copy 1",
+        "compute 1",
+    ]
+    small = Staged(FillsUp(room=1))
+    np.testing.assert_array_equal(small(inputs(7))[:, 0].numpy(), 10.0 * np.arange(7))
+    assert small.largest == 1
