@@ -1,17 +1,19 @@
 """Do embeddings follow the tumour stage: at all, at every step, and beyond the adjusters?
 
-Sections 1–4 of the method: a cross-fitted stage axis (`gradient.axis`), its trend and steps by permutation with
-exact refits (`gradient.trend`), and conditional randomisation given the adjusters (`gradient.adjusted`).
+A cross-fitted stage axis (`gradient.axis`), its trend and steps by permutation with exact refits
+(`gradient.trend`), and conditional randomisation given the adjusters (`gradient.adjusted`); then controls, the path
+of the stages, transport of a frozen axis, the outcome, and other embeddings beside this one (`gradient.sections`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.gradient.axis import cross_fit, effective_df
+from analysis.gradient.axis import cross_fit, effective_df, fold_repeats, is_factored
 from analysis.gradient.result import (
     Adjusters,
     StageGradientResult,
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.cohort import Cohort
+    from analysis.gradient.transport import StageAxis
 
 __all__ = ["Adjusters", "StageGradientResult", "StageRow", "Step", "Strict", "Trend", "stage_gradient"]
 
-FOLDS, REPEATS = 5, 10
+FOLDS = 5
 RELEVANT_GAIN = 0.05  # added concordance below which "explained by adjusters" may be said
 
 
@@ -41,6 +44,12 @@ def stage_gradient(
     adjust: pd.DataFrame | Sequence[str] | None = None,
     groups: Sequence[Any] | np.ndarray | str | None = None,
     patients: Sequence[Any] | None = None,
+    against: Mapping[str, np.ndarray | Cohort] | None = None,
+    axis: StageAxis | str | Path | None = None,
+    duration: Sequence[Any] | np.ndarray | str | None = None,
+    event: Sequence[Any] | np.ndarray | str | None = None,
+    event_value: str | None = None,
+    duration_unit: str | None = None,
     permutations: int = 9999,
     seed: int = 0,
     alpha: float = 0.05,
@@ -55,6 +64,13 @@ def stage_gradient(
         adjust: adjusters: a table of n rows, or column names of the cohort.
         groups: block (site, collection) within which patients are exchangeable.
         patients: patient of each row of an array; rows of one patient are averaged.
+        against: other embeddings by name, to compare with this one on the same patients and folds: arrays with
+            the same rows, or cohorts of the same clinical table.
+        axis: a stage axis learnt from another cohort (or its file), applied here as it is.
+        duration, event: time to an outcome and whether it happened (1) or was censored (0): values, or columns
+            of the cohort; both or neither.
+        event_value: the value of `event` that means it happened, where it is not 1.
+        duration_unit: unit of `duration`, for the words.
         permutations: draws for every test; the smallest p is 1 / (permutations + 1).
         seed: of the folds and all draws.
         alpha: level of the verdicts.
@@ -68,7 +84,9 @@ def stage_gradient(
         AnalysisError: the data cannot carry the question; the message says why.
     """
     from analysis.gradient.adjusted import adjusted_tests
+    from analysis.gradient.alignment import in_every_embedding
     from analysis.gradient.data import gather
+    from analysis.gradient.sections import further_sections
     from analysis.gradient.trend import step_tests, trend_test
     from analysis.gradient.words import headline
     from analysis.splits import repeated_folds
@@ -78,20 +96,25 @@ def stage_gradient(
         raise AnalysisError(f"permutations={permutations} is too few for a p-value: use at least 99")
     if not 0 < alpha < 0.5:
         raise AnalysisError(f"alpha={alpha} must lie between 0 and 0.5")
+    if (duration is None) != (event is None):
+        raise AnalysisError("duration and event belong together: give both or neither")
+    data = in_every_embedding(data, against or {})
     d = gather(data, stage, order=order, adjust=adjust, groups=groups, patients=patients)
     rng = np.random.default_rng(seed)
-    folds = repeated_folds(d.n, folds=FOLDS, repeats=REPEATS, seed=seed)
-    say("fitting the stage axis")
-    axis = cross_fit(d.X, folds)
+    repeats = fold_repeats(d.n)
+    folds = repeated_folds(d.n, folds=FOLDS, repeats=repeats, seed=seed)
+    factored = is_factored(d.n, d.X.shape[1])
+    say("fitting the stage axis" + (" in factors, without an n × n operator" if factored else ""))
+    fitted = cross_fit(d.X, folds)
     say("trend test")
-    trend = trend_test(axis, d, permutations=permutations, rng=rng, alpha=alpha)
+    trend = trend_test(fitted, d, permutations=permutations, rng=rng, alpha=alpha)
     say("step tests")
-    steps = step_tests(axis, d, permutations=permutations, rng=rng, alpha=alpha, trend=trend)
+    steps = step_tests(fitted, d, permutations=permutations, rng=rng, alpha=alpha, trend=trend)
     adjusters = None
     if d.adjusters is not None:
         say("tests beyond the adjusters")
         adjusters = adjusted_tests(
-            axis,
+            fitted,
             d,
             folds,
             permutations=permutations,
@@ -100,6 +123,24 @@ def stage_gradient(
             trend_p=trend.trend.p_value,
             relevant_gain=RELEVANT_GAIN,
         )
+    further = further_sections(
+        fitted,
+        d,
+        folds,
+        trend=trend,
+        steps=steps,
+        adjusters=adjusters,
+        against=against or {},
+        patients=patients,
+        axis=axis,
+        outcome=None if duration is None else (duration, event),
+        event_value=event_value,
+        duration_unit=duration_unit,
+        permutations=permutations,
+        seed=seed,
+        alpha=alpha,
+        say=say,
+    )
     parameters = {
         "stage": d.stage_name,
         "order": list(d.order),
@@ -108,7 +149,8 @@ def stage_gradient(
         "permutations": permutations,
         "alpha": alpha,
         "folds": FOLDS,
-        "repeats": REPEATS,
+        "repeats": repeats,
+        "refits": "per-fold factors" if factored else "n × n operator",
         "effective_df": effective_df(round(d.n * (1 - 1 / FOLDS))),
         "dimensions": d.X.shape[1],
         "relevant_gain": RELEVANT_GAIN,
@@ -116,7 +158,7 @@ def stage_gradient(
     return StageGradientResult(
         n=d.n,
         verdict=headline(trend.trend, steps.strict, adjusters, trend.minimum_detectable, alpha=alpha),
-        warnings=(*d.warnings, *trend.warnings),
+        warnings=(*d.warnings, *trend.warnings, *further.warnings),
         provenance=d.provenance(parameters, seed),
         order=d.order,
         stages=steps.stages,
@@ -124,7 +166,7 @@ def stage_gradient(
         steps=steps.steps,
         strict=steps.strict,
         adjusters=adjusters,
-        controls=trend.controls,
+        controls={**trend.controls, **further.controls},
         minimum_detectable_concordance=trend.minimum_detectable,
         scores=steps.scores,
         stage_codes=d.codes,
@@ -132,4 +174,9 @@ def stage_gradient(
         null_concordance=trend.null,
         alpha=alpha,
         parameters=parameters,
+        axis=further.axis,
+        trajectory=further.trajectory,
+        transport=further.transport,
+        outcome=further.outcome,
+        comparison=further.comparison,
     )

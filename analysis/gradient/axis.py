@@ -23,6 +23,7 @@ from analysis.splits import Folds
 LARGEST_OPERATOR = 5000  # patients; beyond, the n × n operator is not formed (200 MB there, growing as n²)
 REPEATS, REPEATS_LARGE = 10, 2  # beyond that n the draw of the folds hardly moves a score
 
+
 def effective_df(n_train: int) -> float:
     """Effective degrees of freedom of the ridge fit: a function of the training size only."""
     return max(1.0, n_train / 10)

@@ -35,6 +35,7 @@ class StageData:
     group_name: str | None
     warnings: tuple[str, ...]
     source: Cohort | None
+    X_full: np.ndarray  # [n, D]: X with the dimensions that are constant here
 
     @property
     def n(self) -> int:
@@ -108,6 +109,7 @@ def _from_cohort(
         group_name=groups,
         warnings=kept.warnings,
         source=kept,
+        X_full=kept.X,
     )
 
 
@@ -156,6 +158,7 @@ def _from_arrays(
         group_name=None if groups is None else "group",
         warnings=(f"{lost} patients without a stage, adjuster or group were left out",) if lost else (),
         source=None,
+        X_full=X[whole],
     )
 
 
@@ -171,7 +174,9 @@ def _one_row_a_patient(
         if (differs := kinds.gt(1)).any():
             who = unique[np.flatnonzero(differs.to_numpy())[0]]
             name = column.removeprefix("__")
-            raise AnalysisError(f"patient {str(who)!r} has rows with different values of {name}: one is needed")
+            raise AnalysisError(
+                f"patient {str(who)!r} has rows with different values of {name}: one is needed"
+            )
     sums = np.zeros((unique.size, X.shape[1]))
     np.add.at(sums, inverse, X)
     mean = sums / np.bincount(inverse)[:, None]
@@ -228,6 +233,7 @@ def _checked(d: StageData) -> StageData:
         group_name=d.group_name,
         warnings=tuple(warnings),
         source=d.source,
+        X_full=d.X_full,
     )
 
 

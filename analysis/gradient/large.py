@@ -86,7 +86,9 @@ def factored_cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None 
     """As `analysis.gradient.axis.cross_fit`, without the n × n operator; X [n, d], basis [n, q]."""
     n = X.shape[0]
     spread = X.std(axis=0)
-    Z = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)  # rounding alone: each fold has its own scale
+    Z = (X - X.mean(axis=0)) / np.where(
+        spread > 0, spread, 1.0
+    )  # rounding alone: each fold has its own scale
     B = np.ones((n, 1)) if basis is None else with_intercept(basis)
     gram, cross, inner = Z.T @ Z, B.T @ Z, B.T @ B
     parts = []

@@ -12,6 +12,11 @@ from analysis.results import Interval, Result
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.gradient.comparison import Comparison
+    from analysis.gradient.outcome import Outcome
+    from analysis.gradient.trajectory import Trajectory
+    from analysis.gradient.transport import StageAxis, Transport
+
 
 @dataclass(frozen=True)
 class StageRow:
@@ -88,7 +93,8 @@ class StageGradientResult(Result):
     """Do the embeddings follow the stage, at every step, beyond the adjusters?
 
     `scores` [n]: out-of-fold, in within-stage SDs, higher = later stage; `stage_codes` [n]: 0 … K − 1;
-    `null_concordance` [B]: the refitted permutation distribution.
+    `null_concordance` [B]: the refitted permutation distribution; `axis`: learnt from all patients, for transport
+    to other cohorts.
     """
 
     command: ClassVar[str] = "gradient"
@@ -107,8 +113,11 @@ class StageGradientResult(Result):
     null_concordance: np.ndarray
     alpha: float
     parameters: dict[str, Any] = field(default_factory=dict)
-    transport: None = None
-    outcome: None = None
+    axis: StageAxis | None = None
+    trajectory: Trajectory | None = None
+    transport: Transport | None = None
+    outcome: Outcome | None = None
+    comparison: Comparison | None = None
 
     def details(self) -> dict[str, Any]:
         steps = [
@@ -133,8 +142,11 @@ class StageGradientResult(Result):
             "strict": self.strict,
             "adjusters": self.adjusters,
             "controls": self.controls,
-            "transport": self.transport,
+            "trajectory": None if self.trajectory is None else self.trajectory.details(),
+            "axis_sha256": None if self.axis is None else self.axis.sha256,
+            "transport": None if self.transport is None else self.transport.details(),
             "outcome": self.outcome,
+            "comparison": self.comparison,
             "minimum_detectable_concordance": self.minimum_detectable_concordance,
         }
 

@@ -1,0 +1,220 @@
+"""Several embeddings on the same patients and folds, and the adjusters alone beside them: paired differences.
+
+The interval of a difference inverts nothing: it is estimate ± z √V with
+
+    V = F + Σ_i w_i L_i − 2 √(w_a w_b) C,    w_i = 1 / (1 + max(|c_i − null_i| / √P_i − 1, 0)²),
+
+F the paired jackknife variance for fixed scores, P_i the variance of embedding i's refitted concordance when the
+stage is permuted (the same permutations for all), L_i the part of it that comes from learning the axis, and C the
+part of the covariance that does. An axis with a strong signal (taken one standard error down) is well determined
+and its learning variance goes; what two embeddings share in it cancels. It is a model; its coverage is simulated in
+`tests/benchmarks/gradient_coverage.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from analysis.gradient.axis import CrossFit
+from analysis.gradient.data import StageData
+from analysis.gradient.rank_statistics import concordance, concordant_share
+from analysis.resampling import chunks, permutation_p_value, permuted_columns
+from analysis.results import Interval
+
+FIXED_DRAWS = 50  # permutations for which the variance with fixed scores is worked out
+ADJUSTERS_ALONE = "adjusters alone"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One embedding (or the adjusters alone): its concordance and trend test on the common patients."""
+
+    name: str
+    embedding_id: str | None
+    dimensions: int
+    concordance: float
+    ci: Interval | None
+    p_value: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Concordance of `first` less that of `second` on the same patients and folds; two-sided p."""
+
+    first: str
+    second: str
+    difference: float
+    ci: Interval | None
+    p_value: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All embeddings, and every pair of them; Holm's correction over the trend tests and over the pairs."""
+
+    n: int
+    permutations: int
+    embeddings: tuple[Compared, ...]
+    pairs: tuple[Difference, ...]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is compared: a name and its cross-fitted axis on the common patients and folds."""
+
+    name: str
+    axis: CrossFit
+    dimensions: int
+    embedding_id: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class JointNull:
+    """Concordances of all candidates under the same permutations of the stage, and what fixed scores would give.
+
+    observed [m]; null [m, B]; fixed [m, m]: jackknife covariance at the estimates; fixed_null [m, m]: its mean
+    under permutation.
+    """
+
+    observed: np.ndarray
+    null: np.ndarray
+    fixed: np.ndarray
+    fixed_null: np.ndarray
+
+    def learning(self) -> np.ndarray:
+        """[m, m] covariance from learning the axes, shrunk by each axis' signal-to-noise ratio."""
+        extra = np.cov(self.null).reshape(self.fixed.shape) - self.fixed_null
+        own = np.maximum(np.diagonal(extra), 0.0)
+        spread = np.maximum(np.var(self.null, axis=1), np.diagonal(self.fixed_null))
+        signal = np.abs(self.observed - self.null.mean(axis=1)) / np.sqrt(spread)
+        weight = 1.0 / (1.0 + np.maximum(signal - 1.0, 0.0) ** 2)
+        limit = np.sqrt(np.outer(own, own))
+        extra = np.clip(extra, -limit, limit)
+        np.fill_diagonal(extra, own)
+        return np.asarray(extra * np.sqrt(np.outer(weight, weight)))
+
+    def variance(self, a: int, b: int) -> float:
+        """Variance of the difference of two candidates' concordances."""
+        total = self.fixed + self.learning()
+        return float(max(total[a, a] + total[b, b] - 2 * total[a, b], 0.0))
+
+
+def joint_null(
+    axes: Sequence[CrossFit], d: StageData, *, permutations: int, rng: np.random.Generator
+) -> JointNull:
+    """Permute the stage within groups and refit every candidate to the same permutation."""
+    K, m = d.n_stages, len(axes)
+    observed_scores = [axis.scores(d.y) for axis in axes]
+    null: list[list[np.ndarray]] = [[] for _ in axes]
+    fixed_null, done = np.zeros((m, m)), 0
+    for size in chunks(d.n, permutations):
+        drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
+        refitted = [axis.scores(drawn.astype(float)) for axis in axes]
+        for own, scores in zip(null, refitted, strict=True):
+            own.append(concordance(scores, drawn, K))
+        for b in range(min(size, FIXED_DRAWS - done)):
+            fixed_null += jackknife_covariance([s[:, b] for s in refitted], drawn[:, b], K)
+            done += 1
+    return JointNull(
+        observed=np.array([float(concordance(s, d.codes, K)) for s in observed_scores]),
+        null=np.array([np.concatenate(own) for own in null]),
+        fixed=jackknife_covariance(observed_scores, d.codes, K),
+        fixed_null=fixed_null / max(done, 1),
+    )
+
+
+def jackknife_covariance(scores: Sequence[np.ndarray], codes: np.ndarray, n_stages: int) -> np.ndarray:
+    """[m, m] delete-one jackknife covariance of the concordances of fixed scores on the same patients."""
+    left = []
+    for s in scores:
+        concordant, pairs = concordant_share(s, codes, n_stages)
+        left.append((concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs))
+    deviations = np.array(left) - np.mean(left, axis=1, keepdims=True)  # [m, n]
+    return np.asarray((codes.size - 1) / codes.size * deviations @ deviations.T)
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    d: StageData,
+    *,
+    permutations: int,
+    rng: np.random.Generator,
+    known: Mapping[str, tuple[Interval | None, float]] | None = None,
+) -> Comparison:
+    """Concordance of every candidate, and all paired differences.
+
+    `known`: interval and p by name where the main analysis has them already, so that one number is not told
+    twice in two ways.
+    """
+    joint = joint_null([c.axis for c in candidates], d, permutations=permutations, rng=rng)
+    p = [permutation_p_value(float(o), null) for o, null in zip(joint.observed, joint.null, strict=True)]
+    intervals: list[Interval | None] = [score_interval(joint, i, c.axis, d) for i, c in enumerate(candidates)]
+    for i, c in enumerate(candidates):
+        if known and c.name in known:
+            intervals[i], p[i] = known[c.name]
+    holm = holm_adjusted(p)
+    embeddings = tuple(
+        Compared(c.name, c.embedding_id, c.dimensions, float(o), ci, p_i, h)
+        for c, o, ci, p_i, h in zip(candidates, joint.observed, intervals, p, holm, strict=True)
+    )
+    pairs = _all_pairs(candidates, joint)
+    return Comparison(d.n, permutations, embeddings, pairs, _verdict(embeddings, pairs))
+
+
+def _all_pairs(candidates: Sequence[Candidate], joint: JointNull) -> tuple[Difference, ...]:
+    places = [(a, b) for a in range(len(candidates)) for b in range(a + 1, len(candidates))]
+    rows = [paired_difference(joint, a, b) for a, b in places]
+    holm = holm_adjusted([p for _, _, p in rows])
+    return tuple(
+        Difference(candidates[a].name, candidates[b].name, value, ci, p, h)
+        for (a, b), (value, ci, p), h in zip(places, rows, holm, strict=True)
+    )
+
+
+def paired_difference(joint: JointNull, a: int, b: int) -> tuple[float, Interval, float]:
+    """Difference of two concordances, its 95 % interval and two-sided p (normal score test)."""
+    difference, se = float(joint.observed[a] - joint.observed[b]), float(np.sqrt(joint.variance(a, b)))
+    if se == 0.0:
+        return difference, (difference, difference), 1.0
+    reach = norm.ppf(0.975) * se
+    interval = (max(difference - reach, -1.0), min(difference + reach, 1.0))
+    return difference, interval, float(2 * norm.sf(abs(difference) / se))
+
+
+def score_interval(joint: JointNull, i: int, axis: CrossFit, d: StageData) -> Interval:
+    """Interval of candidate i's concordance, as the main trend's (`gradient.intervals`)."""
+    from analysis.gradient.intervals import concordance_variance_model, invert_score_test
+
+    value, spread = float(joint.observed[i]), float(np.mean((joint.null[i] - 0.5) ** 2))
+    variance = concordance_variance_model(value, axis.scores(d.y), d.codes, permuted_variance=spread)
+    return invert_score_test(value, variance, bounds=(0.0, 1.0))
+
+
+def holm_adjusted(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given.
+
+    Source: Holm, Scand. J. Stat. 6 (1979) 65.
+    """
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    steps = np.maximum.accumulate(values[order] * (values.size - np.arange(values.size)))
+    adjusted = np.empty(values.size)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return [float(v) for v in adjusted]
+
+
+def _verdict(embeddings: Sequence[Compared], pairs: Sequence[Difference]) -> str:
+    best = max(embeddings, key=lambda e: e.concordance)
+    shown = [d for d in pairs if d.p_holm < 0.05 and best.name in (d.first, d.second)]
+    others = len(embeddings) - 1
+    text = f"{best.name} orders the stages best (concordance {best.concordance:.3f})"
+    if len(shown) == others:
+        return f"{text}, shown against every other"
+    return f"{text}, shown against {len(shown)} of {others} others after Holm's correction"
