@@ -6,6 +6,7 @@ Exit status: 0 done; 2 the call or the input is wrong; 3 done, but some rows wen
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -55,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = {c.name for c in app.registered_commands}
     command = next((a for a in given if a in known), "")
     with warnings.catch_warnings():
-        _show_warnings_as_lines(command, quiet=bool({"--quiet", "-q"} & set(given)))
+        quiet = bool({"--quiet", "-q"} & set(given))
+        _show_warnings_as_lines(command, quiet=quiet)
+        logging.getLogger("flexict_core").setLevel(logging.ERROR if quiet else logging.WARNING)
         return _run(given, command)
 
 

@@ -67,7 +67,7 @@ def embed(
 
     A run that was stopped goes on where it stopped; a row that cannot be used goes to quarantine.
     """
-    from flexict_core.embed import embed_manifest
+    from flexict_core.embed import embed_together
     from flexict_core.encoders.registry import load_encoder
     from flexict_core.manifest import read_manifest
     from flexict_core.store import EmbeddingStore
@@ -90,10 +90,10 @@ def embed(
     archive = EmbeddingStore.create(store)
     given = {"workers": workers, "batch_size": batch_size}
     chosen = {name: value for name, value in given.items() if value is not None}
-    reports = []
-    for one in encoders:
-        report = embed_manifest(listed, archive, encoder=one, shard=part, progress=console.progress, **chosen)
-        reports.append(report)
+    reports = embed_together(
+        listed, archive, encoders=encoders, shard=part, progress=console.progress, **chosen
+    )
+    for report in reports:
         console.say(report.summary())
         _tell_quarantine(archive, report.embedding_id, report.quarantined)
     console.show_json(reports[0] if len(reports) == 1 else reports)

@@ -396,8 +396,52 @@ def test_embedding_stopped_by_ctrl_c_says_so_and_goes_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(flexict_core.embed, "embed_manifest", interrupt)
+    monkeypatch.setattr(flexict_core.embed, "embed_together", interrupt)
     status, _, err = call("embed", "--manifest", tmp_path / "manifest.csv", "--store", tmp_path / "s")
     assert status == 130
     assert err == "flexict embed: error: interrupted; the same command goes on where it stopped\n"
     assert os.path.isdir(tmp_path / "s")
+
+
+def test_recipes_given_together_make_one_embedding_each(tmp_path: Path, call: Call) -> None:
+    import nibabel as nib
+
+    values = np.full((12, 12, 12), -1000, np.int16)
+    values[3:9, 3:9, 3:9] = 40
+    nib.save(nib.Nifti1Image(values, np.diag([-2.0, -2.0, 2.0, 1.0])), tmp_path / "a.nii.gz")
+    nib.save(
+        nib.Nifti1Image((values == 40).astype(np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0])),
+        tmp_path / "m.nii.gz",
+    )
+    (tmp_path / "manifest.csv").write_text("patient_id,image,mask\nA,a.nii.gz,m.nii.gz\n")
+    given = (
+        "embed",
+        "--manifest",
+        tmp_path / "manifest.csv",
+        "--store",
+        tmp_path / "s",
+        "--encoder",
+        "random-3d",
+    )
+    options = (
+        "--recipe",
+        "default",
+        "--recipe",
+        "roi_adaptive",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--json",
+    )
+    status, out, _ = call(*given, *options)
+    assert status == 0
+    reports = json.loads(out)
+    assert [r["embedding_id"].rsplit("-", 1)[0] for r in reports] == [
+        "random-3d-default-cls_mean",
+        "random-3d-roi_adaptive-cls_mean",
+    ]
+    assert [(r["done"], r["quarantined"]) for r in reports] == [(1, 0), (1, 0)]
+    status, _, err = call(*given, "--recipe", "default", "--recipe", "default")
+    assert status == 2
+    assert "give each recipe once" in err

@@ -154,6 +154,7 @@ def test_the_licence_is_told_once_before_the_weights_are_used(
 ) -> None:
     from flexict_core.encoders.checkpoint_source import tell_licence
 
+    caplog.set_level("WARNING", logger="flexict_core")
     tell_licence.cache_clear()
     load_encoder("baseline")
     load_encoder("random-3d", device="cpu")
