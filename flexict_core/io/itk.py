@@ -15,7 +15,6 @@ from flexict_core.volume import Volume
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _HEADER_BYTES = 1 << 16
 _DEFLATE_LIMIT = 1040  # deflate cannot shrink more than 1032-fold: larger claims are a broken header
-_MAGIC = {".nrrd": b"NRRD", ".nhdr": b"NRRD"}
 # Where each format says which way its axes run; without, left and right would be a guess.
 _ORIENTED = {
     "nrrd": re.compile(rb"^space\s*:", re.I | re.M),
@@ -29,6 +28,9 @@ _PACKED = {
     "nrrd": re.compile(rb"^encoding\s*:\s*(gz|gzip|bz2|bzip2)\b", re.I | re.M),
     "meta": re.compile(rb"^CompressedData\s*=\s*(True|1)\b", re.I | re.M),
 }
+_DIMENSIONS = re.compile(rb"^(?:NDims\s*=|dimension\s*:)\s*(\d+)", re.I | re.M)
+_MOST_DIMENSIONS = 5
+_PACKED_SIZE = re.compile(rb"^CompressedDataSize\s*=\s*(\d+)", re.I | re.M)
 
 
 def read_itk(path: str | os.PathLike[str]) -> Volume:
@@ -51,7 +53,8 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
     try:
         reader.ReadImageInformation()
         _check_shape(path, reader)
-        _check_size(path, reader, data, packed=bool(_PACKED[_family(path)].search(header)))
+        _check_oriented(path, header)
+        _check_size(path, reader, data, header=header)
         image = reader.Execute()
     except RuntimeError as error:
         raise ImageError(
@@ -91,10 +94,29 @@ def _header(path: Path) -> bytes:
     end = r"\r?\n\r?\n" if family == "nrrd" else r"ElementDataFile[^\n]*\n?"
     found = re.search(end.encode(), block)
     header = block[: found.end()] if found else block
+    _check_text(path, header)
+    return header
+
+
+def _check_text(path: Path, header: bytes) -> None:
+    """ITK ends the whole process at some headers that no tool writes."""
+    try:
+        plain = all(c >= " " or c in "\t\r\n" for c in header.decode())
+    except UnicodeDecodeError:
+        plain = False
+    if not plain:
+        raise ImageError(f"{path}: damaged header, it holds bytes that are no text; copy it again")
+    found = _DIMENSIONS.search(header)
+    if not found or int(found.group(1)) > _MOST_DIMENSIONS:
+        claim = f"claims {found.group(1).decode()[:9]}" if found else "does not say how many"
+        raise ImageError(f"{path}: damaged header, it {claim} dimensions; copy it again")
+
+
+def _check_oriented(path: Path, header: bytes) -> None:
+    family = _family(path)
     if not _ORIENTED[family].search(header):
         field = "space" if family == "nrrd" else "TransformMatrix"
         raise ImageError(f"{path}: no orientation (no {field} in its header); convert it again")
-    return header
 
 
 def _data_file(path: Path, header: bytes) -> Path:
@@ -118,8 +140,8 @@ def _check_shape(path: Path, reader: Any) -> None:
     shown = " x ".join(map(str, size))
     if reader.GetNumberOfComponents() != 1:
         raise ImageError(
-            f"{path}: {reader.GetNumberOfComponents()} values a voxel (colour, vectors or overlapping segments), "
-            f"not grey values; export one label map or CT"
+            f"{path}: {reader.GetNumberOfComponents()} values a voxel (colour, vectors, complex numbers or "
+            f"overlapping segments), not grey values; export one label map or CT"
         )
     if len(size) > 3 and any(n > 1 for n in size[3:]):
         raise ImageError(f"{path}: {len(size)}-dimensional ({shown}), not one volume; extract the one meant")
@@ -127,18 +149,27 @@ def _check_shape(path: Path, reader: Any) -> None:
         raise ImageError(f"{path}: a {len(size)}D image ({shown}), not a volume; give the whole series")
 
 
-def _check_size(path: Path, reader: Any, data: Path, *, packed: bool) -> None:
-    """Whether the voxels can be there at all: readers would fill up what is missing, or take all memory."""
+def _check_size(path: Path, reader: Any, data: Path, *, header: bytes) -> None:
+    """Whether all voxels are there: readers would fill up what is missing, or take all memory first."""
     import SimpleITK as sitk  # noqa: N813
 
-    try:
-        kind = np.dtype(sitk.GetArrayFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype)
-    except (RuntimeError, KeyError):
-        raise ImageError(f"{path}: pixel type {reader.GetPixelIDTypeAsString()} is not grey values") from None
+    kind = sitk.GetArrayFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
     needed = int(np.prod(reader.GetSize(), dtype=object)) * kind.itemsize
-    there = data.stat().st_size
-    if needed > there * (_DEFLATE_LIMIT if packed else 1):
+    there = data.stat().st_size - (len(header) if data == path else 0)
+    packed = bool(_PACKED[_family(path)].search(header))
+    claimed = _PACKED_SIZE.search(header)
+    short = there < int(claimed.group(1)) if claimed and packed else False
+    if short or needed > there * (_DEFLATE_LIMIT if packed else 1) or not _gzip_ends(data, header, needed):
         raise ImageError(f"{path}: truncated, its header claims {needed} bytes of voxels; copy it again")
+
+
+def _gzip_ends(data: Path, header: bytes, needed: int) -> bool:
+    """Whether a gzip-compressed NRRD ends as gzip does, with the size of what it holds."""
+    if not re.search(rb"^encoding\s*:\s*gz", header, re.I | re.M):
+        return True
+    with data.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        return int.from_bytes(stream.read(4), "little") == needed % (1 << 32)
 
 
 def _reason(error: RuntimeError) -> str:
