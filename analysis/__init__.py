@@ -16,13 +16,29 @@ _HOME = {
     "retrieval_metrics": "analysis.retrieval",
     "search": "analysis.retrieval",
     "project": "analysis.projection",
+    "report_retrieval": "analysis.reports",
+    "search_by_text": "analysis.zero_shot",
+    "zero_shot_classes": "analysis.zero_shot",
+    "zero_shot_pairs": "analysis.zero_shot",
 }
-__all__ = ["load_cohort", "project", "retrieval_metrics", "search", "stage_gradient"]
+__all__ = [
+    "load_cohort",
+    "project",
+    "report_retrieval",
+    "retrieval_metrics",
+    "search",
+    "search_by_text",
+    "stage_gradient",
+    "zero_shot_classes",
+    "zero_shot_pairs",
+]
 
 if TYPE_CHECKING:
     from analysis.cohort import load_cohort
     from analysis.projection import project
+    from analysis.reports import report_retrieval
     from analysis.retrieval import retrieval_metrics, search
+    from analysis.zero_shot import search_by_text, zero_shot_classes, zero_shot_pairs
 
 
 def __getattr__(name: str) -> Any:

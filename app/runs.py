@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from analysis.results import Result
     from analysis.retrieval import Protocol
     from analysis.stage_gradient import StageGradientResult
+    from analysis.zero_shot import EncodeText
 
 LEFT_OUT = "left_out.csv"
+AXIS_FILE = "axis.json"
 
 
 def check_out(out: Path, command: str, *, overwrite: bool) -> None:
@@ -44,12 +46,29 @@ def run_gradient(
     group: str | None = None,
     permutations: int = 9999,
     seed: int = 0,
+    against: Mapping[str, Cohort] | None = None,
+    axis: Path | None = None,
+    save_axis: Path | None = None,
+    duration: str | None = None,
+    event: str | None = None,
+    event_value: str | None = None,
+    duration_unit: str | None = None,
     console: Console,
 ) -> StageGradientResult:
-    """Stage gradient of a cohort with its files in `out`; the result comes back."""
-    from analysis import stage_gradient
+    """Stage gradient of a cohort with its files and its axis in `out`; the result comes back.
 
+    `against`: further embeddings by name; `axis`: an axis file to apply; `save_axis`: a second place for the axis.
+    """
+    from analysis import stage_gradient
+    from analysis.export import write_text
+    from analysis.gradient.alignment import in_every_embedding
+    from analysis.gradient.transport import StageAxis
+
+    frozen = None if axis is None else StageAxis.load(axis)
+    if save_axis is not None and save_axis.is_dir():
+        raise InputError(f"--save-axis {str(save_axis)!r} is a folder: name a file")
     needed = [*adjust, *([group] if group else [])]
+    cohort = in_every_embedding(cohort, against or {})
     complete = cohort.complete(needed) if needed else cohort
     staged, _, parsed = complete.with_stage(stage, order)
     result = stage_gradient(
@@ -58,10 +77,20 @@ def run_gradient(
         order=parsed.labels,
         adjust=list(adjust) or None,
         groups=group,
+        against=against,
+        axis=frozen,
+        duration=duration,
+        event=event,
+        event_value=event_value,
+        duration_unit=duration_unit,
         permutations=permutations,
         seed=seed,
         progress=console.progress_line,
     )
+    if result.axis is not None:
+        for place in (out / AXIS_FILE, save_axis):
+            if place is not None:
+                write_text(place, result.axis.to_json())
     finish(result, out, drawings=gradient_drawings(result), cohort=staged, console=console)
     return result
 
@@ -102,6 +131,8 @@ def run_retrieve(
     out: Path,
     label: str | None = None,
     queries: Sequence[str] = (),
+    text: str | None = None,
+    encode_text: EncodeText | None = None,
     protocol: Protocol = "loo",
     stratify: str | None = None,
     k: int = 10,
@@ -109,11 +140,13 @@ def run_retrieve(
     seed: int = 42,
     console: Console,
 ) -> Result:
-    """Retrieval metrics of a label, neighbours of patients, or both, with their files in `out`."""
-    from analysis import retrieval_metrics, search
+    """Retrieval metrics of a label, neighbours of patients or of a text, or both, with their files in `out`."""
+    from analysis import retrieval_metrics, search, search_by_text
 
     data = list(cohorts) if len(cohorts) > 1 else cohorts[0]
     found = [search(data, query, k=k, rrf_k=rrf_k) for query in queries]
+    if text is not None and encode_text is not None:
+        found.append(search_by_text(cohorts[0], text, encode_text=encode_text, k=k))
     if label is None and len(found) != 1:
         raise CohortError(
             "nothing to retrieve: give --label COL for metrics, one --query ID for neighbours, or both"
@@ -127,6 +160,18 @@ def run_retrieve(
     for neighbours in found:
         console.say(neighbours.summary())
     finish(result, out, drawings=retrieve_drawings(result), cohort=cohorts[0], console=console)
+    return result
+
+
+def run_reports(
+    cohort: Cohort, *, column: str, encode_text: EncodeText, out: Path, seed: int = 42, console: Console
+) -> Result:
+    """Do reports and CTs find each other, with the files in `out`."""
+    from analysis import report_retrieval
+
+    console.progress_line("reading the reports")
+    result = report_retrieval(cohort, column, encode_text=encode_text, seed=seed)
+    finish(result, out, cohort=cohort, console=console)
     return result
 
 

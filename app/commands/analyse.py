@@ -24,11 +24,12 @@ from app.commands.options import (
     split_list,
 )
 from app.console import Console
-from app.runs import check_out, run_gradient, run_project, run_retrieve
+from app.runs import check_out, run_gradient, run_project, run_reports, run_retrieve
 from flexict_core.errors import EncoderError, InputError
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
+    from analysis.zero_shot import EncodeText
 
 
 class Method(StrEnum):
@@ -59,7 +60,13 @@ def gradient(
         typer.Option(help="Stages from early to late: 'I,II,III'; '1a+1b,2a+2b,3' merges.", metavar="ORDER"),
     ],
     out: Out,
-    embedding: Embedding = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Embedding ID or unambiguous name; further ones are compared with the first on the same patients.",
+            metavar="NAME",
+        ),
+    ] = None,
     adjust: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +75,25 @@ def gradient(
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Column of blocks (site) to permute within.", metavar="COL")
+    ] = None,
+    axis: Annotated[
+        Path | None,
+        typer.Option(help="Axis of another cohort (its axis.json), to apply here unchanged.", metavar="FILE"),
+    ] = None,
+    save_axis: Annotated[
+        Path | None, typer.Option(help="Write the axis here too; --out holds axis.json.", metavar="FILE")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="Column of the time to the outcome; with --event.", metavar="COL")
+    ] = None,
+    event: Annotated[
+        str | None, typer.Option(help="Column of the outcome: 1 it happened, 0 censored.", metavar="COL")
+    ] = None,
+    event_value: Annotated[
+        str | None, typer.Option(help="Value of --event that means it happened, as 'dead'.", metavar="VALUE")
+    ] = None,
+    duration_unit: Annotated[
+        str | None, typer.Option(help="Unit of --duration, for the words.", metavar="UNIT")
     ] = None,
     permutations: Annotated[int, typer.Option(help="Permutations of each test.", min=99)] = 9999,
     where: Where = None,
@@ -80,17 +106,34 @@ def gradient(
 ) -> None:
     """Do embeddings follow the stage?
 
-    At all, at every step, and beyond the adjusters.
+    At all, at every step, beyond the adjusters, in another cohort (--axis), and beside other embeddings.
     """
     check_out(out, "gradient", overwrite=overwrite)
-    cohort = _cohort(store, embedding, clinical, id_column=id_column, where=where, id_replace=id_replace)
+    if (duration is None) != (event is None):
+        missing = "--event" if event is None else "--duration"
+        raise InputError(f"--duration and --event belong together: {missing} is missing")
+    names = embedding or [None]
+    cohorts = [
+        _cohort(store, name, clinical, id_column=id_column, where=where, id_replace=id_replace) for name in names
+    ]
+    against = {str(name): other for name, other in zip(names[1:], cohorts[1:], strict=True)}
+    twice = [name for name, other in against.items() if other.embedding_id == cohorts[0].embedding_id]
+    if twice or len(against) < len(names) - 1:
+        raise InputError(f"--embedding {(twice or names)[-1]!r} is given twice: name different embeddings")
     run_gradient(
-        cohort,
+        cohorts[0],
         stage=stage,
         order=order,
         out=out,
         adjust=split_list(adjust),
         group=group,
+        against=against,
+        axis=axis,
+        save_axis=save_axis,
+        duration=duration,
+        event=event,
+        event_value=event_value,
+        duration_unit=duration_unit,
         permutations=permutations,
         seed=seed,
         console=Console(quiet, as_json, figures=not no_figures),
@@ -149,7 +192,19 @@ def retrieve(
     query: Annotated[
         list[str] | None, typer.Option(help="Patient whose nearest to list.", metavar="ID")
     ] = None,
-    text: Annotated[str | None, typer.Option(help="Words to search images by.", metavar="TEXT")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Words to search CTs by (FlexiCT-3D-VLM).", metavar="TEXT")
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(help="Column of reports: do they and the CTs find each other?", metavar="COL"),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Weights whose words to use.", metavar="PATH|hf:REPO")
+    ] = None,
+    text_model: Annotated[
+        str | None, typer.Option(help="Folder with the tokenizer of these words.", metavar="DIR|hf:REPO")
+    ] = None,
     protocol: Annotated[
         Protocol, typer.Option(help="Each against all others, a seeded split, or the published split.")
     ] = Protocol.LOO,
@@ -168,27 +223,36 @@ def retrieve(
 ) -> None:
     """Nearest patients, and whether they share a label."""
     check_out(out, "retrieve", overwrite=overwrite)
-    if label is None and not query and text is None:
+    if label is None and not query and text is None and report is None:
         raise InputError(
-            "nothing to retrieve: give --label COL for metrics, --query ID for neighbours, or both"
+            "nothing to retrieve: give --label COL for metrics, --query ID or --text WORDS for neighbours, "
+            "or --report COL for reports"
+        )
+    if report is not None and (label is not None or query or text is not None):
+        raise InputError(
+            f"--report {report!r} is an analysis of its own: leave out --label, --query and --text"
         )
     cohorts = [
         _cohort(store, name, clinical, id_column=id_column, where=where, id_replace=id_replace)
         for name in (embedding or (None,))
     ]
-    if text is not None:
-        names = ", ".join(c.encoder or c.embedding_id for c in cohorts)
-        raise EncoderError(
-            f"--text {text!r}: encoder {names} has no text tower; use --query ID or --label COL"
-        )
+    words = None
+    if text is not None or report is not None:
+        asked = f"--text {text!r}" if text is not None else f"--report {report!r}"
+        words = _words(cohorts, asked=asked, checkpoint=checkpoint, text_model=text_model)
     console = Console(quiet, as_json, figures=not no_figures)
     if stratify is not None and protocol is Protocol.LOO:
         console.note(f"--stratify {stratify} draws a split, and --protocol loo has none: it changes nothing")
+    if report is not None and words is not None:
+        run_reports(cohorts[0], column=report, encode_text=words, out=out, seed=seed, console=console)
+        return
     run_retrieve(
         cohorts,
         out=out,
         label=label,
         queries=query or (),
+        text=text,
+        encode_text=words,
         protocol=protocol.value,
         stratify=stratify,
         k=k,
@@ -196,6 +260,23 @@ def retrieve(
         seed=seed,
         console=console,
     )
+
+
+def _words(
+    cohorts: list[Cohort], *, asked: str, checkpoint: str | None, text_model: str | None
+) -> EncodeText:
+    """What places words beside the images of a cohort: the text tower of the weights that embedded them."""
+    from flexict_core.encoders.text import words_for
+    from flexict_core.store_format import read_spec
+
+    if len(cohorts) > 1:
+        raise InputError(f"{asked} needs one --embedding: words have no place in several at once")
+    cohort = cohorts[0]
+    spec = read_spec(Path(cohort.store or ".") / cohort.embedding_id)
+    try:
+        return words_for(spec, checkpoint=checkpoint, text_model=text_model).encode_text
+    except EncoderError as error:
+        raise EncoderError(f"{asked}: {error}") from None
 
 
 def _cohort(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from flexict_core.errors import CheckpointError, EncoderError, InputError
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from flexict_core.encoders.flexict import VolumeEncoder
 
 TEXT_VARIABLE = "FLEXICT_TEXT_MODEL"
 TEXT_REPOSITORY = "hf:Qwen/Qwen3-Embedding-0.6B"
@@ -128,6 +130,40 @@ class TextTower:
     def sha256(self) -> dict[str, str]:
         """Hashes of the files that decide the tokens."""
         return {name: file_sha256(self.folder / name) for name in ("config.json", "tokenizer.json")}
+
+
+def words_for(
+    spec: Mapping[str, Any],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    text_model: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+) -> VolumeEncoder:
+    """The encoder whose `encode_text` and `logit_scale` belong to an embedding of the store, given its spec.
+
+    Raises EncoderError for an embedding that no words can be placed beside, CheckpointError where the weights
+    at hand are not those that it was made with.
+    """
+    from flexict_core.encoders.flexict import VolumeEncoder
+    from flexict_core.encoders.registry import load_encoder
+
+    name, pooling = str(spec.get("encoder", "")), spec.get("pooling")
+    if name != "flexict-3d-vlm" or pooling != "vlm":
+        told = f"encoder {name!r}" if name != "flexict-3d-vlm" else f"pooling {pooling!r} of {name}"
+        raise EncoderError(
+            f"{told} has no text tower: embed with --encoder flexict-3d-vlm --pooling vlm to use words"
+        )
+    require_transformers()
+    encoder = load_encoder(name, checkpoint=checkpoint, pooling="vlm", device=device, text_model=text_model)
+    found = encoder.spec()["checkpoint_sha256"]
+    if found != spec.get("checkpoint_sha256"):
+        raise CheckpointError(
+            f"the embedding was made with weights {str(spec.get('checkpoint_sha256'))[:12]}…, those at hand are "
+            f"{str(found)[:12]}…: pass the same --checkpoint"
+        )
+    if not isinstance(encoder, VolumeEncoder):  # another encoder was registered under this name
+        raise EncoderError(f"encoder {name!r} has no text tower")
+    return encoder
 
 
 def require_transformers() -> None:
