@@ -22,6 +22,9 @@ __all__ = ["load_mask", "load_volume"]
 
 _NEGATIVE_HU = (-1100, -1)  # air to just below water
 _LEAST_RANGE_HU = 20
+_ABSURD_HU = (-1500, 4000)  # below all matter; above all but metal
+_ABSURD_SHARE = 0.1
+_PADDING_VALUES = 8  # at most
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -39,10 +42,11 @@ def load_volume(
     series_uid: the DICOM series to read where there are several; the other formats have none.
     on_gaps: "refuse" a DICOM series with missing or unevenly spaced slices, or "resample" it to an even
     spacing. See `flexict_core.io.dicom.read_dicom` for what becomes of padding and of a tilted gantry.
-    check_hu: refuse a volume whose values cannot be HU. Two signs are taken: no voxel between -1100 and -1
+    check_hu: refuse a volume whose values cannot be HU. Signs: no voxel between -1100 and -1
     (no air, lung, fat, nor noise below water: 8-bit grey values, stored values without their rescale
     intercept, MR, PET), or a range under 20 HU (normalised or z-scored values). A crop shows neither unless
-    it holds nothing but dense tissue.
+    it holds nothing but dense tissue. Nor can it be HU where a tenth of the voxels exceed 4000 (metal fills
+    less), or a tenth take many values below -1500 (padding takes few).
 
     Raises UnsupportedFormatError for a format that is not read, and ImageError for a file that is damaged,
     not three-dimensional, without usable geometry, holds NaN or infinite voxels, or is not in HU, and for
@@ -103,12 +107,29 @@ def _check_hu(volume: Volume) -> None:
             f"{volume.source}: not HU, values run from {low:g} to {high:g}, a range under {_LEAST_RANGE_HU}; "
             f"give the CT before it was normalised"
         )
+    _check_absurd(volume, low, high)
     least, most = _NEGATIVE_HU
     if not any(((plane >= least) & (plane <= most)).any() for plane in volume.array):
         raise ImageError(
             f"{volume.source}: not HU, values run from {low:g} to {high:g} and none lies between {least} and "
             f"{most}, where a CT has air, fat and noise; apply its rescale slope and intercept"
         )
+
+
+def _check_absurd(volume: Volume, low: float, high: float) -> None:
+    array, (least, most) = volume.array, _ABSURD_HU
+    above = np.count_nonzero(array > most) if high > most else 0
+    below = np.count_nonzero(array < least) if low < least else 0
+    if below > _ABSURD_SHARE * array.size:
+        values = array[array < least]
+        if len(np.unique(values[:: 1 + len(values) // 10_000])) <= _PADDING_VALUES:
+            below = 0
+    for count, words in ((above, f"above {most}"), (below, f"below {least}")):
+        if count > _ABSURD_SHARE * array.size:
+            raise ImageError(
+                f"{volume.source}: not HU, {count / array.size:.0%} of the values lie {words}; "
+                f"check the rescale slope and intercept"
+            )
 
 
 def _is_dicom(path: str | os.PathLike[str]) -> bool:

@@ -57,7 +57,7 @@ def read_dicom(
         raise
     except ImageError as error:
         text = str(error)  # of a file, or of the series as a whole
-        named = any(text.startswith(f"{h.path}: ") for h in series.headers)
+        named = any(text.startswith(f"{path}: ") for path in (where, *(h.path for h in series.headers)))
         raise ImageError(text if named else f"{where}: {text}") from None
 
 
@@ -125,7 +125,9 @@ def _check_whole(header: Header, element: memoryview) -> None:
 
 def _check_foreign(path: Path, content: bytes, *, strict: bool) -> None:
     """A file that is not DICOM is passed over in a folder, unless it seems to be a damaged slice."""
-    if not content and (strict or path.suffix.lower() in (*_NAMED_DICOM, "")) and path.name[:1] != ".":
+    if path.name.startswith(".") and not strict:  # .DS_Store, ._slice.dcm
+        return
+    if not content and (strict or path.suffix.lower() in (*_NAMED_DICOM, "")):
         raise ImageError(f"{path}: the file is empty (0 bytes); copy it again from its source")
     if strict or path.suffix.lower() in _NAMED_DICOM:
         raise ImageError(f"{path}: not a DICOM file (its first bytes are not a DICOM header)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -58,7 +59,8 @@ class Plane:
 class Header:
     """One DICOM file, without its pixels. Patient ID and birth date are kept out of its printed form.
 
-    planes: its frames; empty where a frame lacks its place in the patient.
+    planes: its frames; empty where a frame lacks its place in the patient. Slope and intercept are NaN where
+    they are no numbers.
     padding: smallest and largest stored value (as 16 or 32 bits) that means "outside the reconstruction".
     """
 
@@ -212,15 +214,24 @@ def _plane(
     spacing = numbers(measures, "PixelSpacing")
     if (len(where), len(along), len(spacing)) != (3, 6, 2):
         return None
-    slope = intercept = None
+    slope, intercept = 1.0, 0.0
     if rescale is not None:
-        slope, intercept = number(rescale, "RescaleSlope"), number(rescale, "RescaleIntercept")
+        slope = _rescale(rescale, "RescaleSlope", slope)
+        intercept = _rescale(rescale, "RescaleIntercept", intercept)
     return Plane(
         position_mm=where,
         orientation=along,
         spacing_mm=spacing,
-        slope=1.0 if slope is None else slope,
-        intercept=0.0 if intercept is None else intercept,
+        slope=slope,
+        intercept=intercept,
         image_type=kinds,
         thickness_mm=number(measures, "SliceThickness"),
     )
+
+
+def _rescale(ds: Dataset, keyword: str, missing: float) -> float:
+    """NaN for a value that is there and is no number: to take it for missing would make wrong HU."""
+    if not text(ds, keyword):
+        return missing
+    value = number(ds, keyword)
+    return math.nan if value is None else value

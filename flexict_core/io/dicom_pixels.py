@@ -1,8 +1,9 @@
 """Stored pixel values of DICOM frames → HU.
 
-Padding becomes air, -1000 HU: what the file names as padding (PixelPaddingValue and its range limit), and
-everything at or below -1500 HU, which no matter has and which scanners write outside their field of view
-(-2000, -2048, -3024). -1024, the lowest value of a 12-bit scanner, is air already and stays as it is.
+Padding becomes air, -1000 HU: what the file names as padding (PixelPaddingValue and its range limit), the
+values that scanners write outside their field of view (-2000, -2048, -3024 HU), and any other value at or below
+-1500 HU, which no matter has, that fills a thousandth of its slice or more. -1024, the lowest value of a 12-bit
+scanner, is air already and stays as it is; so do the few voxels of a streak.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from flexict_core.io.dicom_file import quiet_pydicom
 from flexict_core.io.dicom_header import Header, Plane
 from flexict_core.resample import AIR_HU
 
-NO_MATTER_HU = -1500
+_NO_MATTER_HU = -1500
+_PADDING_HU = (-2000, -2048, -3024)
+_PADDING_SHARE = 0.001  # of a slice
+_PADDING_PIXELS = 8
 _FIRST_PLANES = 2048  # room at first; it doubles when it is full
 _AIR_HU = (-1100, -900)
 _TISSUE_HU = (-900, 4000)  # padding in here must reach the image's edge to count as padding
@@ -74,8 +78,7 @@ class HuPlanes:
         _rescale(stored, plane, out)
         if padded is not None:
             out[padded] = AIR_HU
-        if out.min() <= NO_MATTER_HU:
-            np.putmask(out, out <= NO_MATTER_HU, AIR_HU)
+        _unnamed_padding_to_air(out)
 
     def _grow(self, needed: int) -> None:
         if needed > len(self._array):
@@ -158,6 +161,18 @@ def _padding(header: Header, plane: Plane, stored: np.ndarray) -> np.ndarray | N
     if not there.any():
         return None
     return _from_edge(there) if ends[0] < _TISSUE_HU[1] and ends[1] > _TISSUE_HU[0] else there
+
+
+def _unnamed_padding_to_air(plane: np.ndarray) -> None:
+    if plane.min() > _NO_MATTER_HU:
+        return
+    for value in _PADDING_HU:
+        np.putmask(plane, plane == value, AIR_HU)
+    while (lowest := plane.min()) <= _NO_MATTER_HU:
+        there = plane == lowest
+        if np.count_nonzero(there) < max(_PADDING_PIXELS, _PADDING_SHARE * plane.size):
+            return
+        np.putmask(plane, there, AIR_HU)
 
 
 def _from_edge(there: np.ndarray) -> np.ndarray:

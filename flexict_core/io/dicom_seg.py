@@ -65,20 +65,19 @@ def read_seg(
     path = Path(path)
     content = read_segmentation(path)
     chosen = _choose(path, content, segment)
-    if reference is not None and reference.dicom is not None:
-        frames = {reference.dicom.frame_uid, content.frame_uid} - {""}
-        if len(frames) > 1:
-            raise MaskError(
-                f"{path}: drawn in another frame of reference than its CT's; give the CT it was drawn on"
-            )
+    frames = (content.frame_uid, reference.dicom.frame_uid if reference and reference.dicom else "")
+    if all(frames) and frames[0] != frames[1]:
+        raise MaskError(
+            f"{path}: drawn in another frame of reference than its CT's; give the CT it was drawn on"
+        )
     mask = _read(path, chosen, content)
     if reference is None:
         if not mask.array.any():
             raise MaskError(f"{path}: segment {chosen.label!r} is empty; choose another")
         return mask
-    if reference.dicom is None and not coincide(mask, reference):
+    if not all(frames) and not coincide(mask, reference):
         raise MaskError(
-            f"{path}: the mask lies on another grid than its CT, which names no frame of reference; "
+            f"{path}: the mask lies on another grid than its CT and one of them names no frame of reference; "
             f"give the CT as DICOM"
         )
     return onto_grid(mask, reference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -81,12 +82,17 @@ class Series:
 
 
 def find_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """All files in a folder and below, sorted; links to folders are not followed, so no loop is entered."""
+    """All files in a folder and below, sorted. Links to folders are not followed, so no loop is entered; a
+    link to nothing counts as a file, which will not open. Pipes and devices are passed over."""
     found: list[Path] = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        found += [Path(root, name) for name in sorted(names)]
-    return found
+    below: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
+                found.append(Path(entry.path))
+    return found + [file for path in below for file in find_files(path)]
 
 
 def group_series(headers: Iterable[Header]) -> list[Series]:
@@ -162,6 +168,8 @@ def _pixel_fault(header: Header) -> str | None:
         return f"an image of {header.rows} x {header.columns} pixels, no CT scanner's; check the header"
     if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
         return f"colour pixels ({header.photometric or 'unknown'}), a screen capture"
+    if not all(math.isfinite(v) for plane in header.planes for v in (plane.slope, plane.intercept)):
+        return "RescaleSlope or RescaleIntercept is no number; repair the header"
     if header.rescale_type not in _HU_TYPES:
         return f"values in {header.rescale_type}, not HU"
     if header.bits_stored <= 8:
@@ -219,7 +227,9 @@ def _said(header: Header, reason: str) -> str:
 
 def _reasons(reasons: Counter[str | None]) -> str:
     """The most frequent ones, counted where there are several."""
-    shown = [f"{reason} ({n})" if n > 1 < len(reasons) else str(reason) for reason, n in reasons.most_common(3)]
+    shown = [
+        f"{reason} ({n})" if n > 1 < len(reasons) else str(reason) for reason, n in reasons.most_common(3)
+    ]
     return "; ".join(shown) + (f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else "")
 
 

@@ -290,6 +290,9 @@ def test_damaged_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
         np.where(hu((8, 8, 8)) < -900, -2000, hu((8, 8, 8)) + 1024).astype(np.int16),  # the same, padded
         np.random.default_rng(0).normal(0, 1, (8, 8, 8)).astype(np.float32),  # z-scored
         np.random.default_rng(0).random((8, 8, 8)).astype(np.float32),  # scaled to 0…1
+        np.random.default_rng(0).integers(-30000, 30000, (8, 8, 8)).astype(np.int16),  # noise
+        hu((8, 8, 8), np.int32) * 10,  # ten times too much
+        np.minimum(hu((8, 8, 8), np.int32), 300) * 10,  # the same in soft tissue
     ],
 )
 def test_values_that_are_not_hu(array: np.ndarray, tmp_path: Path) -> None:
@@ -305,7 +308,7 @@ def test_values_that_are_not_hu(array: np.ndarray, tmp_path: Path) -> None:
         np.random.default_rng(0).normal(45, 20, (12, 12, 12)).astype(np.int16),  # liver only: noise below 0
         np.random.default_rng(0).normal(-850, 30, (8, 8, 8)).astype(np.int16),  # lung only
         np.where(hu((8, 8, 8)) > 1000, -3024, hu((8, 8, 8))).astype(np.int16),  # scanner padding
-        np.where(hu((8, 8, 8)) > 1000, 30000, hu((8, 8, 8))).astype(np.int16),  # metal
+        np.where(hu((8, 8, 8)) > 1300, 30000, hu((8, 8, 8))).astype(np.int16),  # metal
     ],
 )
 def test_crops_and_windows_of_ct_are_hu(array: np.ndarray, tmp_path: Path) -> None:

@@ -313,6 +313,14 @@ def test_the_lowest_value_of_a_12_bit_scanner_and_streaks_stay(ct: CtSeries, tmp
     same(volume, hu, ct.affine)
 
 
+def test_a_streak_is_not_padding(ct: CtSeries, tmp_path: Path) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 1000, (3, 60, 60)).astype(np.int16)
+    hu[1, 30, 20:23] = -1700, -2500, -1600  # three of 3600
+    hu[2, 0] = -2222  # what no list names, in a sixtieth of the slice
+    expected = np.where(hu == -2222, -1000, hu)
+    same(load_volume(ct.write(tmp_path, hu, dtype=np.int16, intercept=0)), expected, ct.affine)
+
+
 # ── what lies around ────────────────────────────────────────────────────────────────────────────────────
 
 

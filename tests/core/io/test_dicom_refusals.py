@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_uid
 
 from flexict_core import load_volume
-from flexict_core.errors import UnsupportedFormatError
+from flexict_core.errors import ImageError, UnsupportedFormatError
 from flexict_core.io.dicom_file import read_header
 from flexict_core.io.dicom_series import group_series
 
@@ -140,6 +142,32 @@ def test_a_slope_of_zero(ct: CtSeries, refused: Refused, tmp_path: Path) -> None
     assert "not HU" in refused(ct.write(tmp_path, tags={"RescaleSlope": 0}))
 
 
+@pytest.mark.parametrize(("name", "value"), [("RescaleSlope", "nan"), ("RescaleIntercept", "inf")])
+def test_a_rescaling_that_is_no_number(
+    name: str, value: str, ct: CtSeries, refused: Refused, tmp_path: Path
+) -> None:
+    folder = ct.write(tmp_path, tags={name: "12345678"})
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"12345678", value.encode().ljust(8)))
+    assert "RescaleSlope or RescaleIntercept is no number" in refused(folder)
+
+
+def test_absurd_hu(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
+    assert "of the values lie above 4000" in refused(
+        ct.write(tmp_path / "a", slope=1, tags={"RescaleSlope": 20})
+    )
+    low = np.where(ct.hu > 300, 300, ct.hu).astype(np.int32)
+    folder = ct.write(tmp_path / "b", low, intercept=0, dtype=np.int16, tags={"RescaleSlope": 10})
+    assert "of the values lie below -1500" in refused(folder)
+
+
+def test_positions_beyond_a_kilometre(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
+    def move(k: int, ds: Dataset) -> None:
+        ds.ImagePositionPatient = [5e6, 0, 2.5 * k]
+
+    assert "not a 4x4 matrix of positions in mm" in refused(ct.write(tmp_path, each=move))
+
+
 # ── damaged files ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -191,6 +219,18 @@ def test_an_empty_slice_is_not_passed_over(name: str, ct: CtSeries, refused: Ref
     assert "the file is empty (0 bytes)" in refused(folder)
 
 
+def test_hidden_files_pipes_and_loops_are_passed_over(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
+    folder = ct.write(tmp_path)
+    (folder / ".DS_Store").touch()
+    (folder / "._slice.dcm").write_bytes(b"\0\5\x16\7 a resource fork")
+    os.mkfifo(folder / "pipe")
+    (folder / "below").mkdir()
+    (folder / "below/loop").symlink_to(folder)
+    assert load_volume(folder).shape_zyx == ct.hu.shape
+    (folder / "slice").symlink_to(folder / "gone")
+    assert "slice: cannot be read (No such file or directory)" in refused(folder)
+
+
 def test_a_file_named_dicom_that_is_not(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"this is a letter " * 100)
     assert "not a DICOM file" in refused(tmp_path)
@@ -231,10 +271,6 @@ def test_a_deflate_bomb(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
 
 
 def test_damaged_bytes_never_escape_as_another_error(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
-    import random
-
-    from flexict_core.errors import ImageError
-
     rng = random.Random(3)
     folder = ct.write(tmp_path)
     path = sorted(folder.iterdir())[2]

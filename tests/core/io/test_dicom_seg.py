@@ -96,10 +96,11 @@ def test_a_segment_comes_back_voxel_by_voxel(
     assert found.frame_uid == volume.dicom.frame_uid
 
 
-def test_only_one_slice_is_marked(planes: list[Dataset], volume: Volume, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_only_one_slice_is_marked(kind: str, planes: list[Dataset], volume: Volume, tmp_path: Path) -> None:
     mask = np.zeros((10, 20, 24), np.uint8)
     mask[7, 3:9, 4:6] = 1
-    path = write(tmp_path / "seg", planes, mask, "Tumour")
+    path = write(tmp_path / "seg", planes, mask, "Tumour", kind=kind)
     np.testing.assert_array_equal(load_mask(path, reference=volume).array, mask == 1)
 
 
