@@ -223,7 +223,9 @@ def _score_interval(
     unit = (fixed + prior * fixed_null) / (float(shape(estimate)) + prior)
     candidates = np.linspace(*bounds, 4001)
     learning = max(permuted - fixed_null, 0.0)
-    weight = 1.0 / (1.0 + (candidates - nothing) ** 2 / max(permuted, 1e-300))
+    # an axis is well determined once the signal is some standard errors from nothing: two are taken off
+    signal = np.maximum(np.abs(candidates - nothing) / np.sqrt(max(permuted, 1e-300)) - 2.0, 0.0)
+    weight = 1.0 / (1.0 + signal**2)
     variance = unit * np.array([float(shape(c)) for c in candidates]) + learning * weight
     kept = candidates[(estimate - candidates) ** 2 <= norm.ppf(0.975) ** 2 * variance]
     return (
