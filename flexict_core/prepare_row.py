@@ -122,7 +122,7 @@ class _Source:
     def volume(self) -> Volume:
         from flexict_core.io import load_volume
 
-        return load_volume(_paths(self.row, self.root)[0])
+        return load_volume(_paths(self.row, self.root)[0], series_uid=self.row.series_uid or None)
 
     @cached_property
     def mask(self) -> Volume | None:

@@ -241,6 +241,42 @@ def test_files_that_are_no_mask(volume: Volume, tmp_path: Path, refused: Refused
     assert "no DICOM file" in refused(tmp_path / "none", UnsupportedFormatError, mask=True, reference=volume)
 
 
+def test_rows_of_a_manifest_name_series_and_region(ct: CtSeries, tmp_path: Path) -> None:
+    """Two series in one folder and a structure set: the vectors are those of the same voxels as NIfTI."""
+    from flexict_core.embed import embed_manifest
+    from flexict_core.encoders.registry import load_encoder
+    from flexict_core.io.write import write_nifti
+    from flexict_core.store import EmbeddingStore
+
+    hu = np.random.default_rng(2).normal(-50, 200, (12, 24, 26)).astype(np.int16)
+    first, second = ct.planes(hu), ct.planes(hu[::-1] // 2)
+    ct.save(tmp_path / "ct", [*first, *second])
+    uid = second[0].SeriesInstanceUID
+    volume = load_volume(tmp_path / "ct", series_uid=uid)
+    tumour: Contours = {z: [box(5.5, 5.5, 17.5, 15.5)] for z in range(3, 9)}
+    rs = save(tmp_path / "rs", structure_set(volume, {"GTV": tumour, "other": {4: [box(1, 1, 5, 5)]}}))
+    write_nifti(volume, tmp_path / "ct.nii.gz")
+    write_nifti(load_mask(rs, label=3, reference=volume), tmp_path / "mask.nii.gz")
+    rows = [
+        f"p1,ct,{uid},rs,3",
+        "p2,ct.nii.gz,,mask.nii.gz,1",
+        "p3,ct,,rs,3",  # which of two series?
+        f"p4,ct,{first[0].SeriesInstanceUID},rs,3",  # the other one
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(["patient_id,image,series_uid,mask,mask_label", *rows]))
+    store = EmbeddingStore.create(tmp_path / "store")
+    report = embed_manifest(
+        tmp_path / "m.csv", store, encoder=load_encoder("baseline"), workers=0, progress=False
+    )
+    table = store.read(report.embedding_id)
+    vectors = dict(zip(table.rows["patient_id"], table.X, strict=True))
+    assert set(vectors) == {"p1", "p2"}
+    np.testing.assert_allclose(vectors["p1"], vectors["p2"], rtol=1e-4)
+    reasons = dict(store.quarantine(report.embedding_id)[["patient_id", "reason"]].to_numpy())
+    assert "2 CT series; choose one by series_uid" in reasons["p3"]
+    assert "another frame of reference" in reasons["p4"]
+
+
 @pytest.mark.shared_data
 def test_the_contours_of_the_ibsi_phantom_give_its_mask(shared: Path, refused: Refused) -> None:
     phantom = shared / "data/ct/ibsi_phantom"
