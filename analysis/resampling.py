@@ -49,3 +49,9 @@ def log10_arrangements(codes: np.ndarray, groups: np.ndarray | None = None) -> f
         counts = np.bincount(codes if g is None else codes[groups == g])
         total += gammaln(counts.sum() + 1) - gammaln(counts + 1).sum()
     return float(total / np.log(10))
+
+
+def exact_floor(codes: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """Smallest p-value that any exchange of the stages (within groups) can give: one over their arrangements."""
+    arrangements = 10.0 ** min(log10_arrangements(codes, groups), 300.0)
+    return 1.0 / (round(arrangements) if arrangements < 1e12 else arrangements)

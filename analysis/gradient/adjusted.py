@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 
 from analysis.gradient.adjusters import (
     adjuster_basis,
+    is_number,
     redrawn_stages,
     residual_projector,
+    spline_df,
     stage_given_adjusters,
     strata_of,
 )
-from analysis.gradient.axis import CrossFit, cross_fit, cross_fit_basis
+from analysis.gradient.axis import CrossFit, cross_fit
 from analysis.gradient.data import StageData
+from analysis.gradient.held_out_pairs import HeldOutPairs, held_out_pairs
 from analysis.gradient.intervals import concordance_variance_model, invert_score_test, learning_weight
-from analysis.gradient.rank_statistics import concordance, concordant_share
-from analysis.gradient.result import Adjusters
+from analysis.gradient.rank_statistics import concordant_share, paired_variance
+from analysis.gradient.result import Adjusters, Trend
 from analysis.gradient.trend import POWER
 from analysis.resampling import chunks, permutation_p_value, permuted_columns
 from analysis.results import Interval
 from analysis.splits import Folds
 
-INTERVAL_DRAWS = 999
-PAIRED_DRAWS = 50
+INTERVAL_DRAWS = 499  # refits behind each interval
+JACKKNIVES = 12  # null draws whose fixed-score variance is averaged
+RELEVANT_GAIN = 0.05  # an added concordance below it may be called explained
+RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size would have been seen
 
 
 def adjusted_tests(
-    axis: CrossFit,
+    scores: np.ndarray,
     d: StageData,
     folds: Folds,
     *,
     permutations: int,
     rng: np.random.Generator,
     alpha: float,
-    trend_p: float,
-    relevant_gain: float,
+    trend: Trend,
 ) -> Adjusters:
     """Adjusters-only baseline, conditional randomisation, Freedman–Lane, strata and added value.
+
+    `scores` [n]: the unadjusted out-of-fold scores. A group becomes one more (categorical) adjuster.
 
     Sources: Candès et al., J. R. Stat. Soc. B 80 (2018) 551; Freedman & Lane, J. Bus. Econ. Stat. 1 (1983)
     292.
@@ -51,7 +57,6 @@ def adjusted_tests(
     basis = adjuster_basis(table)
     probability = stage_given_adjusters(basis.matrix, d.codes)
     beyond = cross_fit(d.X, folds, basis=basis.matrix)
-    baseline = cross_fit_basis(basis.matrix, folds)
     Q = residual_projector(basis.matrix)
 
     observed = float(_statistic(beyond, Q, d.y)[0])
@@ -64,28 +69,30 @@ def adjusted_tests(
         permutation_p_value(observed, null),
         permutation_p_value(observed, second),
     )
-    gain = _added_value(baseline, beyond, d, probability, rng)
-    stratified, strata = _within_strata(axis.scores(d.y), d)
+    gain = _gain(d, basis.matrix, folds, probability, beyond.directions, rng)
+    detectable = float(np.quantile(null, 1 - alpha) + norm.ppf(POWER) * null.std())
+    stratified, strata = _within_strata(scores, d)
     verdict, disagreement = _verdict(
-        p_conditional, p_freedman_lane, gain["ci"], trend_p=trend_p, alpha=alpha, relevant_gain=relevant_gain
+        p_conditional, p_freedman_lane, gain, detectable=detectable, trend=trend, alpha=alpha
     )
     return Adjusters(
         columns=tuple(str(c) for c in table.columns),
         basis=basis.description,
-        baseline_concordance=gain["baseline"],
-        baseline_ci=_baseline_interval(baseline, d, gain["baseline"], rng),
+        baseline_concordance=gain.baseline,
+        baseline_ci=gain.baseline_ci,
         adjusted_statistic=observed,
         p_conditional=p_conditional,
         p_freedman_lane=p_freedman_lane,
         stratified_concordance=stratified,
         strata=strata,
-        combined_concordance=gain["combined"],
-        added_value=gain["combined"] - gain["baseline"],
-        added_value_ci=gain["ci"],
-        minimum_detectable_statistic=float(np.quantile(null, 1 - alpha) + norm.ppf(POWER) * null.std()),
-        relevant_gain=relevant_gain,
+        combined_concordance=gain.combined,
+        added_value=gain.combined - gain.baseline,
+        added_value_ci=gain.ci,
+        minimum_detectable_statistic=detectable,
+        relevant_gain=_relevant_gain(gain, trend),
         verdict=verdict,
         disagreement=disagreement,
+        cautions=basis.cautions,
     )
 
 
@@ -113,91 +120,121 @@ def _freedman_lane(
     return null
 
 
-def _added_value(
-    baseline: CrossFit, beyond: CrossFit, d: StageData, probability: np.ndarray, rng: np.random.Generator
-) -> dict[str, Any]:
-    """Concordance of adjusters + score minus concordance of the adjusters, with an interval.
+@dataclass(frozen=True)
+class _Gain:
+    """Concordance of the adjusters, of both, and of the difference, over pairs held out together."""
 
-    Baseline and adjusted scores add up to the ridge fit in which the adjusters are free and the embedding is
-    penalised, so the gain is that of one joint model.
-    """
-    c_base, c_both, fixed = _gain_parts(baseline.scores(d.y), beyond.scores(d.y), d.codes, d.n_stages)
-    drawn = redrawn_stages(probability, INTERVAL_DRAWS, rng)
-    drawn = drawn[:, [np.unique(column).size == d.n_stages for column in drawn.T]]
-    interval: Interval | None = None
-    if drawn.shape[1] >= INTERVAL_DRAWS // 2:
-        base, extra = baseline.scores(drawn.astype(float)), beyond.scores(drawn.astype(float))
-        null = concordance(base + extra, drawn, d.n_stages) - concordance(base, drawn, d.n_stages)
-        at_null = np.mean(
-            [_gain_parts(base[:, b], extra[:, b], drawn[:, b], d.n_stages)[2] for b in range(PAIRED_DRAWS)]
-        )
-        centre, permuted = float(null.mean()), float(max(null.var(), at_null))
-
-        def variance(g0: np.ndarray) -> np.ndarray:
-            return fixed + (permuted - at_null) * learning_weight(g0 - centre, permuted)
-
-        interval = invert_score_test(c_both - c_base, variance, bounds=(-c_base, 1 - c_base))
-    return {"baseline": c_base, "combined": c_both, "ci": interval}
+    baseline: float
+    baseline_ci: Interval
+    combined: float
+    ci: Interval | None
 
 
-def _gain_parts(
-    base: np.ndarray, extra: np.ndarray, codes: np.ndarray, n_stages: int
-) -> tuple[float, float, float]:
-    """Concordance of the baseline and of both, and the paired jackknife variance of their difference."""
-    left = []
-    value = []
-    for scores in (base, base + extra):
-        concordant, pairs = concordant_share(scores, codes, n_stages)
-        value.append(concordant.sum() / pairs.sum())
-        left.append((concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs))
-    difference = left[1] - left[0]
-    variance = (codes.size - 1) / codes.size * np.sum((difference - difference.mean()) ** 2)
-    return float(value[0]), float(value[1]), float(variance)
-
-
-def _baseline_interval(baseline: CrossFit, d: StageData, value: float, rng: np.random.Generator) -> Interval:
-    drawn = permuted_columns(d.codes, INTERVAL_DRAWS, rng)
-    null = concordance(baseline.scores(drawn.astype(float)), drawn, d.n_stages)
-    variance = concordance_variance_model(
-        value, baseline.scores(d.y), d.codes, permuted_variance=float(null.var())
+def _gain(
+    d: StageData,
+    basis: np.ndarray,
+    folds: Folds,
+    probability: np.ndarray,
+    directions: float,
+    rng: np.random.Generator,
+) -> _Gain:
+    redrawn = redrawn_stages(probability, INTERVAL_DRAWS, rng)
+    redrawn = redrawn[:, [np.unique(column).size == d.n_stages for column in redrawn.T]]
+    permuted = permuted_columns(d.codes, INTERVAL_DRAWS, rng)
+    codes = np.column_stack([d.codes, redrawn[:, : JACKKNIVES - 1], permuted, redrawn[:, JACKKNIVES - 1 :]])
+    pairs = held_out_pairs(d.X, basis, folds, codes=codes, n_stages=d.n_stages, jackknife=2 * JACKKNIVES)
+    is_permuted = np.zeros(codes.shape[1], dtype=bool)
+    first = 1 + min(JACKKNIVES - 1, redrawn.shape[1])
+    is_permuted[first : first + permuted.shape[1]] = True
+    is_redrawn = ~is_permuted
+    is_redrawn[0] = False
+    enough = redrawn.shape[1] >= INTERVAL_DRAWS // 2
+    return _Gain(
+        baseline=float(pairs.base[0]),
+        baseline_ci=_baseline_interval(pairs, is_permuted, basis.shape[1], d.n),
+        combined=float(pairs.both[0]),
+        ci=_gain_interval(pairs, is_redrawn, directions) if enough else None,
     )
-    return invert_score_test(value, variance, bounds=(0.0, 1.0))
+
+
+def _baseline_interval(pairs: HeldOutPairs, permuted: np.ndarray, columns: int, n: int) -> Interval:
+    held = np.flatnonzero(permuted[: pairs.base_left.shape[1]])
+    at_null = np.mean([_jackknife(pairs.base_left[:, j]) for j in held])
+    variance = concordance_variance_model(
+        float(pairs.base[0]),
+        fixed_variance=_jackknife(pairs.base_left[:, 0]),
+        fixed_at_null=float(at_null),
+        permuted_variance=float(np.mean((pairs.base[permuted] - 0.5) ** 2)),
+        directions=float(columns),
+        n=n,
+    )
+    return invert_score_test(float(pairs.base[0]), variance, bounds=(0.0, 1.0))
+
+
+def _gain_interval(pairs: HeldOutPairs, redrawn: np.ndarray, directions: float) -> Interval:
+    """Score interval of the gain about what noise adds (or costs) when the stage is redrawn given adjusters."""
+    null = pairs.both[redrawn] - pairs.base[redrawn]
+    held = np.flatnonzero(redrawn[: pairs.base_left.shape[1]])
+    at_null = np.mean([paired_variance(pairs.both_left[:, j], pairs.base_left[:, j]) for j in held])
+    fixed = paired_variance(pairs.both_left[:, 0], pairs.base_left[:, 0])
+    centre, spread = float(null.mean()), float(max(null.var(), at_null))
+
+    def variance(g0: np.ndarray) -> np.ndarray:
+        return fixed + (spread - at_null) * learning_weight(g0 - centre, spread, directions)
+
+    base = float(pairs.base[0])
+    return invert_score_test(float(pairs.both[0]) - base, variance, bounds=(-base, 1 - base))
+
+
+def _jackknife(left: np.ndarray) -> float:
+    return paired_variance(left, np.zeros_like(left))
 
 
 def _within_strata(scores: np.ndarray, d: StageData) -> tuple[float | None, str]:
     """Concordance over pairs within strata of the first adjuster, and what the strata are."""
     assert d.adjusters is not None
     name = str(d.adjusters.columns[0])
-    column = d.adjusters[name]
-    categorical = column.dtype == object or column.nunique() <= 5
-    strata = strata_of(column.to_numpy(), categorical=categorical)
-    concordant = pairs = 0.0
-    for stratum in np.unique(strata):
-        here = strata == stratum
-        own, all_pairs = concordant_share(scores[here], d.codes[here], d.n_stages)
-        concordant, pairs = concordant + own.sum() / 2, pairs + all_pairs.sum() / 2
+    column = d.adjusters[d.adjusters.columns[0]]
+    categorical = not is_number(column, column.nunique(), spline_df(d.n))
+    strata = strata_of(np.asarray(column.tolist()), categorical=categorical)
+    concordant, pairs = concordant_share(scores, d.codes, d.n_stages, groups=strata)
+    total = pairs.sum() / 2
     kind = "categories" if categorical else "groups of equal count"
-    text = f"{np.unique(strata).size} {kind} of {name}, {int(pairs)} pairs"
-    return (float(concordant / pairs) if pairs else None), text
+    text = f"{np.unique(strata).size} {kind} of {name}, {int(total)} pairs"
+    return (float(concordant.sum() / 2 / total) if total else None), text
+
+
+def _relevant_gain(gain: _Gain, trend: Trend) -> float:
+    """Gain below which "explained" may be said: small as such, beside what was left to gain, beside the trend."""
+    return max(min(RELEVANT_GAIN, 0.25 * (1 - gain.baseline), 0.5 * (trend.concordance - 0.5)), 0.0)
 
 
 def _verdict(
     p_conditional: float,
     p_freedman_lane: float,
-    gain: Interval | None,
+    gain: _Gain,
     *,
-    trend_p: float,
+    detectable: float,
+    trend: Trend,
     alpha: float,
-    relevant_gain: float,
 ) -> tuple[str, str | None]:
-    """Both tests must agree; "explained" also needs a trend and a gain shown to be small."""
+    """Both tests must agree. "Explained" is a finding too, and needs evidence of its own.
+
+    That is: a trend; adjusters that order the stages; the power to have seen a relevant adjusted correlation; and
+    an added concordance whose interval ends below what would matter.
+    """
     if (p_conditional < alpha) != (p_freedman_lane < alpha):
         return "cannot tell", (
             f"the two adjusted tests disagree at {alpha:g}: conditional randomisation "
-            f"p = {p_conditional:.4f}, Freedman–Lane p = {p_freedman_lane:.4f}"
+            f"p = {p_conditional:.2g}, Freedman–Lane p = {p_freedman_lane:.2g}"
         )
     if p_conditional < alpha:
         return "beyond adjusters", None
-    if trend_p < alpha and gain is not None and gain[1] < relevant_gain:
-        return "explained by adjusters", None
-    return "cannot tell", None
+    explained = (
+        trend.p_value < alpha
+        and gain.baseline_ci[0] > 0.5
+        and detectable <= RELEVANT_CORRELATION
+        and gain.ci is not None
+        and gain.ci[1] < _relevant_gain(gain, trend)
+    )
+    return ("explained by adjusters" if explained else "cannot tell"), None

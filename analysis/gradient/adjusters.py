@@ -25,11 +25,17 @@ class AdjusterBasis:
 
     matrix: np.ndarray
     description: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
 
-def spline_df(n: int) -> int:
-    """Degrees of freedom of a continuous adjuster's spline: 3 at n = 24, at most 5 (from n = 40)."""
-    return int(np.clip(n // 8, 1, 5))
+def spline_df(n: int, *, splines: int = 1, others: int = 0) -> int:
+    """Degrees of freedom of each spline: 3 at n = 24, at most 5 (from n = 40), all columns within n / 5."""
+    return int(np.clip(min(n // 8, (n // 5 - others) // max(splines, 1)), 1, 5))
+
+
+def is_number(values: pd.Series, n_levels: int, df: int) -> bool:
+    """Whether an adjuster is taken as a number: numeric, with more values than its spline has freedom."""
+    return n_levels > df + 1 and np.issubdtype(np.asarray(values.tolist()).dtype, np.number)
 
 
 def adjuster_basis(table: pd.DataFrame) -> AdjusterBasis:
@@ -42,25 +48,43 @@ def adjuster_basis(table: pd.DataFrame) -> AdjusterBasis:
         AnalysisError: a column with a single value, or with a missing one.
     """
     n = len(table)
+    levels = {name: _levels(table[name], str(name), n) for name in table.columns}
+    numbers = [name for name in table.columns if is_number(table[name], len(levels[name]), spline_df(n))]
+    others = sum(len(levels[name]) - 1 for name in table.columns if name not in numbers)
+    df = spline_df(n, splines=len(numbers), others=others)
     blocks, description = [], []
     for name in table.columns:
         values = table[name]
-        if values.isna().any():
-            raise AnalysisError(
-                f"adjuster {name!r} is missing for {int(values.isna().sum())} of {n} patients"
-            )
-        levels = sorted(set(values.tolist()), key=str)
-        if len(levels) < 2:
-            raise AnalysisError(f"adjuster {name!r} has the single value {levels[0]!r}: leave it out")
-        numeric = np.issubdtype(np.asarray(values.tolist()).dtype, np.number)
-        df = spline_df(n)
-        if numeric and len(levels) > df + 1:
-            blocks.append(_spline(np.asarray(values, dtype=float), df))
+        if name in numbers:
+            blocks.append(_spline(np.asarray(values.tolist(), dtype=float), df))
             description.append(f"{name} (natural cubic spline, {df} df)" if df > 1 else f"{name} (linear)")
         else:
-            blocks.append(np.column_stack([(values == level).to_numpy(float) for level in levels[1:]]))
-            description.append(f"{name} ({len(levels)} categories)")
-    return AdjusterBasis(_full_rank(np.column_stack(blocks)), tuple(description))
+            blocks.append(np.column_stack([(values == v).to_numpy(float) for v in levels[name][1:]]))
+            description.append(f"{name} ({len(levels[name])} categories)")
+    matrix = _full_rank(np.column_stack(blocks))
+    columns = matrix.shape[1]
+    if columns > n / 3:
+        raise AnalysisError(
+            f"{columns} adjuster columns are too many for {n} patients (at most a third): leave adjusters out or "
+            "merge categories"
+        )
+    cautions = ()
+    if columns > n / 5:
+        cautions = (f"{columns} adjuster columns for {n} patients leave the adjusted tests little power",)
+    return AdjusterBasis(matrix, tuple(description), cautions)
+
+
+def _levels(values: pd.Series, name: str, n: int) -> list[object]:
+    """Distinct values of an adjuster; refuses one that is missing, infinite or always the same."""
+    if values.isna().any():
+        raise AnalysisError(f"adjuster {name!r} is missing for {int(values.isna().sum())} of {n} patients")
+    as_array = np.asarray(values.tolist())
+    if np.issubdtype(as_array.dtype, np.floating) and not np.isfinite(as_array).all():
+        raise AnalysisError(f"adjuster {name!r} holds an infinite value: mend or leave out those patients")
+    levels = sorted(set(values.tolist()), key=str)
+    if len(levels) < 2:
+        raise AnalysisError(f"adjuster {name!r} has the single value {levels[0]!r}: leave it out")
+    return levels
 
 
 def _spline(x: np.ndarray, df: int) -> np.ndarray:

@@ -45,6 +45,11 @@ class CrossFit(Protocol):
     @property
     def repeats(self) -> int: ...
 
+    @property
+    def directions(self) -> float:
+        """Number of directions among which the axis is chosen (`effective_directions`)."""
+        ...
+
     def scores(self, y: np.ndarray) -> np.ndarray:
         """Out-of-fold scores [n] or [n, B] of one stage vector or of B of them."""
         ...
@@ -59,10 +64,27 @@ class DenseCrossFit:
 
     operator: np.ndarray
     repeats: int
+    directions: float
 
     def scores(self, y: np.ndarray) -> np.ndarray:
         """Out-of-fold scores [n] or [n, B] of one stage vector or of B of them."""
         return self.operator @ y
+
+
+def effective_directions(X: np.ndarray, *, basis: np.ndarray | None = None) -> float:
+    """Number of directions among which the ridge axis is chosen: (Σ w)² / Σ w² of its shrinkage factors w.
+
+    The noise of a learnt axis is spread over that many directions, which says how soon a signal outweighs it.
+    With a basis, of what X holds beyond it.
+    """
+    if basis is not None:
+        B = with_intercept(basis)
+        X = X - B @ (np.linalg.pinv(B) @ X)
+    Z, _ = _standardise(X, X[:1])
+    gram = Z.T @ Z if X.shape[1] <= X.shape[0] else Z @ Z.T
+    e = np.maximum(np.linalg.eigvalsh(gram), 0.0)
+    weights = e / (e + ridge_penalty(e, effective_df(round(0.8 * X.shape[0]))))
+    return float(weights.sum() ** 2 / np.sum(weights**2)) if weights.any() else 1.0
 
 
 def ridge_penalty(eigenvalues: np.ndarray, df: float) -> float:
@@ -138,7 +160,7 @@ def cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -
             return ridge_gain(X[train], X[test])
         return adjusted_gain(X[train], X[test], basis_train=basis[train], basis_test=basis[test])
 
-    return _assemble(folds, gain)
+    return _assemble(folds, gain, directions=effective_directions(X, basis=basis))
 
 
 def cross_fit_basis(basis: np.ndarray, folds: Folds) -> CrossFit:
@@ -147,14 +169,18 @@ def cross_fit_basis(basis: np.ndarray, folds: Folds) -> CrossFit:
         from analysis.gradient.large import factored_basis_fit
 
         return factored_basis_fit(basis, folds)
-    return _assemble(folds, lambda train, test: basis_gain(basis[train], basis[test]))
+    return _assemble(
+        folds, lambda train, test: basis_gain(basis[train], basis[test]), directions=float(basis.shape[1])
+    )
 
 
-def _assemble(folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> DenseCrossFit:
+def _assemble(
+    folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray], *, directions: float
+) -> DenseCrossFit:
     operator = np.zeros((folds.n, folds.n))
     for train, test in folds:
         operator[np.ix_(test, train)] += gain(train, test)
-    return DenseCrossFit(operator / folds.repeats, folds.repeats)
+    return DenseCrossFit(operator / folds.repeats, folds.repeats, directions)
 
 
 def with_intercept(basis: np.ndarray) -> np.ndarray:

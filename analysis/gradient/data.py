@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.clinical import parse_order, stage_codes
-from analysis.resampling import log10_arrangements
+from analysis.resampling import exact_floor
 from analysis.results import Provenance, array_sha256
 from flexict_core.errors import AnalysisError
 
@@ -54,11 +54,32 @@ class StageData:
     def counts(self) -> np.ndarray:
         return np.bincount(self.codes, minlength=self.n_stages)
 
+    @property
+    def within_groups(self) -> np.ndarray:
+        """X less the mean of each patient's group: what may be compared within groups."""
+        return self.X if self.groups is None else self.X - _group_means(self.X, self.groups)
+
+    def centred(self, codes: np.ndarray) -> np.ndarray:
+        """Stage codes [n] or [n, B] as numbers, less the group's mean, which no exchange within it changes."""
+        values = codes.astype(float)
+        if self.groups is None:
+            return values
+        mean = _group_means(self.y[:, None], self.groups)
+        return values - (mean if values.ndim == 2 else mean[:, 0])
+
     def provenance(self, parameters: Mapping[str, Any], seed: int) -> Provenance:
         if self.source is not None:
             return self.source.provenance(parameters=parameters, seed=seed)
         hashes = {"embedding": array_sha256(self.X), "stage": array_sha256(self.codes)}
         return Provenance(data_sha256=hashes, parameters=dict(parameters), seed=seed)
+
+
+def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """[n, d]: the mean of each row's group."""
+    out = np.empty(values.shape)
+    for g in np.unique(groups):
+        out[groups == g] = values[groups == g].mean(axis=0)
+    return out
 
 
 def gather(
@@ -155,7 +176,7 @@ def _from_arrays(
         adjusters=None if adjust is None else frame[whole].reset_index(drop=True),
         groups=None if groups is None else group_column[whole].astype(str).to_numpy(),
         stage_name="stage",
-        group_name=None if groups is None else "group",
+        group_name=None if groups is None else "exchange group",
         warnings=(f"{lost} patients without a stage, adjuster or group were left out",) if lost else (),
         source=None,
         X_full=X[whole],
@@ -207,10 +228,13 @@ def _checked(d: StageData) -> StageData:
         warnings.append(f"only {d.n} patients: fewer than 5 in each held-out fold")
     if d.groups is not None:
         _check_groups(d.groups, codes, warnings)
-    if log10_arrangements(codes, d.groups) < 4:
-        floor = 10 ** -log10_arrangements(codes, d.groups)
-        warnings.append(f"few distinct arrangements of the stages exist: no p-value can be below {floor:.2g}")
-    varies = np.ptp(d.X, axis=0) > 0
+    if (floor := exact_floor(codes, d.groups)) > 1e-4:
+        warnings.append(f"few arrangements of the stages exist: no p-value of the trend is below {floor:.2g}")
+    with np.errstate(over="ignore"):
+        spread = np.ptp(d.X, axis=0)
+    if not np.isfinite(spread).all():
+        raise AnalysisError("embedding values span more than a double can hold: rescale them")
+    varies = spread > 1e-12 * np.abs(d.X).max(axis=0)
     if not varies.any():
         raise AnalysisError("every embedding dimension is constant: nothing can follow the stage")
     if not varies.all():
@@ -223,7 +247,7 @@ def _checked(d: StageData) -> StageData:
             f"{duplicate} patients have exactly the embedding of another: look for duplicate scans"
         )
     return StageData(
-        X=d.X[:, varies],
+        X=(d.X[:, varies] - d.X[:, varies].mean(axis=0)) / spread[varies],  # so that no unit is too small
         codes=codes,
         order=order,
         patient_id=d.patient_id,

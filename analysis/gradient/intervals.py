@@ -5,13 +5,15 @@ another axis; near "no gradient" that is most of the variance. Refitting bootstr
 about twice there, because the statistic is then a degenerate U-statistic. The intervals here invert a score
 test instead (as Wilson's interval does for a proportion): the candidate value c0 is kept when
 
-    (estimate − c0)² ≤ z² · V(c0),    V(c0) = F(c0) + L / (1 + (c0 − null)² / P).
+    (estimate − c0)² ≤ z² · V(c0),    V(c0) = F(c0) + L · w(c0).
 
 F is the variance for fixed scores, P the variance of the *refitted* statistic under permutation, and
 L = P − F(null) the part that comes from learning. At the null V equals P, so that the interval excludes the
-null exactly when the permutation test (by its normal approximation) does; far from it an axis is well
-determined and V tends to F. The weight 1 / (1 + (c0 − null)² / P) is the share of a learnt direction that is
-noise at that signal-to-noise ratio. It is a model, not a theorem: the coverage that it gives is simulated in
+null when the permutation test (by its normal approximation) does; far from it an axis is well determined and V
+tends to F. The weight is the share of noise in a learnt direction, w = 1 / (1 + ρ / √(k / 2)), with ρ the
+distance from the null in permutation standard deviations and k the number of directions among which the axis is
+chosen; for a concordance it is multiplied by the squared slope of c = Φ(δ / √2), since near 1 a tilt of the axis
+changes no order. It is a model, not a theorem: the coverage that it gives is simulated in
 `tests/benchmarks/calibration.py`, and the table there is the reason why these intervals are printed.
 
 Sources: Wilson, JASA 22 (1927) 209; DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837.
@@ -42,72 +44,91 @@ def invert_score_test(
     return (float(kept[0]), float(kept[-1])) if kept.size else (estimate, estimate)
 
 
-def learning_weight(distance: np.ndarray | float, null_variance: float) -> np.ndarray:
+def learning_weight(distance: np.ndarray | float, null_variance: float, directions: float) -> np.ndarray:
     """Share of the learning variance that is left at a distance from the null."""
+    far = np.abs(np.asarray(distance, dtype=float))
     if null_variance <= 0:
-        return np.zeros_like(np.asarray(distance, dtype=float))
-    return 1.0 / (1.0 + np.asarray(distance, dtype=float) ** 2 / null_variance)
+        return np.zeros_like(far)
+    return 1.0 / (1.0 + far / np.sqrt(null_variance) / np.sqrt(max(directions, 1.0) / 2))
 
 
 def concordance_variance_model(
-    estimate: float, scores: np.ndarray, codes: np.ndarray, *, permuted_variance: float
+    estimate: float,
+    *,
+    fixed_variance: float,
+    fixed_at_null: float,
+    permuted_variance: float,
+    directions: float,
+    n: int,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """V(c0) of a cross-fitted concordance as a function of the candidate c0."""
-    n, n_stages = codes.size, int(codes.max()) + 1
-    at_null = null_concordance_variance(np.bincount(codes, minlength=n_stages))
+    """V(c0) of a cross-fitted concordance as a function of the candidate c0.
+
+    Args:
+        fixed_variance: jackknife variance of the fixed scores at the estimate.
+        fixed_at_null: the same where scores and stage have nothing to do with each other.
+        permuted_variance: mean square of the refitted permutation distribution about 0.5.
+        directions: `axis.effective_directions`.
+    """
     # the fixed-score variance in units of c (1 − c) is known at 0.5 and at the estimate; between them it is
     # interpolated. A touch of its null value keeps it positive at an estimate of 1.
     ridge = 0.1 / n
-    here = (concordance_variance(scores, codes, n_stages) + ridge * 4 * at_null) / (
-        estimate * (1 - estimate) + ridge
-    )
+    here = (fixed_variance + ridge * 4 * fixed_at_null) / (estimate * (1 - estimate) + ridge)
     reach = max(abs(estimate - 0.5), 1e-9)
-    permuted = max(permuted_variance, at_null)
+    permuted = max(permuted_variance, fixed_at_null)
 
     def variance(c0: np.ndarray) -> np.ndarray:
         share = np.minimum(np.abs(c0 - 0.5) / reach, 1.0)
-        fixed = (4 * at_null + (here - 4 * at_null) * share) * c0 * (1 - c0)
-        return fixed + (permuted - at_null) * learning_weight(c0 - 0.5, permuted)
+        fixed = (4 * fixed_at_null + (here - 4 * fixed_at_null) * share) * c0 * (1 - c0)
+        slope = np.exp(-(norm.ppf(np.clip(c0, 1e-9, 1 - 1e-9)) ** 2))
+        return fixed + (permuted - fixed_at_null) * learning_weight(c0 - 0.5, permuted, directions) * slope
 
     return variance
 
 
-def difference_interval(
-    difference: float, *, n_from: int, n_to: int, n: int, permuted_variance: float, level: float = 0.95
-) -> Interval:
-    """Interval of a difference of two stage means in units of the within-stage standard deviation."""
-    fixed = 1 / n_from + 1 / n_to
-    permuted = max(permuted_variance, fixed)
-
-    def variance(d0: np.ndarray) -> np.ndarray:
-        return fixed + d0**2 / (2 * n) + (permuted - fixed) * learning_weight(d0, permuted)
-
-    reach = 6 * np.sqrt(permuted + difference**2 / n) + 1
-    return invert_score_test(
-        difference, variance, bounds=(difference - reach, difference + reach), level=level
+def score_concordance_model(
+    estimate: float,
+    scores: np.ndarray,
+    codes: np.ndarray,
+    *,
+    permuted_variance: float,
+    directions: float,
+    groups: np.ndarray | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`concordance_variance_model` of continuous scores: both fixed-score variances have closed forms."""
+    n_stages = int(codes.max()) + 1
+    levels = [codes] if groups is None else [codes[groups == g] for g in np.unique(groups)]
+    counts = np.stack([np.bincount(c, minlength=n_stages) for c in levels])
+    return concordance_variance_model(
+        estimate,
+        fixed_variance=concordance_variance(scores, codes, n_stages, groups=groups),
+        fixed_at_null=null_concordance_variance(counts),
+        permuted_variance=permuted_variance,
+        directions=directions,
+        n=codes.size,
     )
 
 
-def stage_mean_interval(
-    mean: float,
+def difference_interval(
+    difference: float,
     *,
     fixed: float,
+    fixed_at_null: float,
     permuted_variance: float,
-    signal_to_noise: float,
+    directions: float,
     n: int,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of one stage's mean score (within-stage SD units, about the mean of the stage means).
+    """Interval of a difference or deviation of stage means, in within-stage standard deviations.
 
-    A middle stage has a mean near 0 however well the axis is known, so the learning variance also shrinks with
-    the signal-to-noise ratio of the whole trend, taken two standard errors down.
+    `fixed` is its variance for fixed scores with the stages' own spreads, `fixed_at_null` with equal spreads.
     """
-    permuted = max(permuted_variance, fixed)
-    trend = max(signal_to_noise - 2.0, 0.0) ** 2
+    learning = max(permuted_variance - fixed_at_null, 0.0)
+    permuted = fixed + learning
 
-    def variance(m0: np.ndarray) -> np.ndarray:
-        weight = 1.0 / (1.0 + np.maximum(m0**2 / permuted, trend))
-        return fixed + m0**2 / (2 * n) + (permuted - fixed) * weight
+    def variance(d0: np.ndarray) -> np.ndarray:
+        return fixed + d0**2 / (2 * n) + learning * learning_weight(d0, permuted, directions)
 
-    reach = 6 * np.sqrt(permuted + mean**2 / n) + 1
-    return invert_score_test(mean, variance, bounds=(mean - reach, mean + reach), level=level)
+    reach = 8 * np.sqrt(permuted + difference**2 / n) + 1
+    return invert_score_test(
+        difference, variance, bounds=(difference - reach, difference + reach), level=level
+    )

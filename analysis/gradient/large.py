@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.gradient.axis import effective_df, ridge_penalty, with_intercept
+from analysis.gradient.axis import effective_df, effective_directions, ridge_penalty, with_intercept
 from analysis.splits import Folds
 
 COLUMNS = 256  # stage vectors refitted at once: n × 256 and d × 256 doubles
@@ -38,6 +38,7 @@ class FactoredCrossFit:
     B: np.ndarray
     parts: tuple[_Fold, ...]
     repeats: int
+    directions: float
 
     def scores(self, y: np.ndarray) -> np.ndarray:
         """Out-of-fold scores [n] or [n, B] of one stage vector or of B of them."""
@@ -68,6 +69,7 @@ class FactoredBasisFit:
     B: np.ndarray
     parts: tuple[tuple[np.ndarray, np.ndarray], ...]  # held-out rows, inverse of the training cross-products
     repeats: int
+    directions: float
 
     def scores(self, y: np.ndarray) -> np.ndarray:
         """Out-of-fold scores [n] or [n, B], about the mean of the training fold."""
@@ -106,7 +108,7 @@ def factored_cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None 
         e, V = e[kept], V[:, kept]
         shrinkage = 1.0 / (e + ridge_penalty(e, effective_df(train.size)))
         parts.append(_Fold(test, coefficients, inverse_scale, V, shrinkage))
-    return FactoredCrossFit(Z, B, tuple(parts), folds.repeats)
+    return FactoredCrossFit(Z, B, tuple(parts), folds.repeats, effective_directions(Z, basis=basis))
 
 
 def factored_basis_fit(basis: np.ndarray, folds: Folds) -> FactoredBasisFit:
@@ -114,7 +116,7 @@ def factored_basis_fit(basis: np.ndarray, folds: Folds) -> FactoredBasisFit:
     B = with_intercept(basis)
     inner = B.T @ B
     parts = [(test, np.linalg.pinv(inner - B[test].T @ B[test], hermitian=True)) for _, test in folds]
-    return FactoredBasisFit(B, tuple(parts), folds.repeats)
+    return FactoredBasisFit(B, tuple(parts), folds.repeats, float(basis.shape[1]))
 
 
 def _blocks(columns: int) -> Iterator[slice]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 
-def concordance(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> np.ndarray:
+def concordance(
+    scores: np.ndarray, codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
+) -> np.ndarray:
     """P(s_i < s_j | y_i < y_j), ties in s counted half: Jonckheere–Terpstra over its number of pairs.
 
     Args:
         scores: [n] or [n, B].
         codes: stage codes 0 … n_stages − 1, [n] or [n, B]; a code of −1 leaves that entry out.
+        groups: [n]; only pairs within a group are counted.
 
     Returns:
         0-d array or [B]; 0.5 is no order, 1 a perfect one. Somers' D = 2c − 1.
@@ -18,6 +21,17 @@ def concordance(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> np.ndar
     Source: Jonckheere, Biometrika 41 (1954) 133; Terpstra, Indag. Math. 14 (1952) 327.
     """
     single = scores.ndim == 1 and codes.ndim == 1
+    parts = [slice(None)] if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    below, pairs = map(
+        sum, zip(*(concordant_pairs(scores[p], codes[p], n_stages) for p in parts), strict=True)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = below / pairs
+    return value[0] if single else value
+
+
+def concordant_pairs(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs in order (ties half) and all comparable pairs, each [B] (B = 1 for single vectors)."""
     # [B, n]: sorting along the last, contiguous axis is several times faster
     S = np.atleast_2d(scores.T)
     Y = np.atleast_2d(codes.T)
@@ -30,10 +44,7 @@ def concordance(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> np.ndar
         order = np.argsort(S[:, ::-1], axis=1, kind="stable")
         below = (below + _pairs_below(np.take_along_axis(Y[:, ::-1], order, 1), n_stages)) / 2
     counts = np.stack([np.count_nonzero(np.equal(Y, k), axis=1) for k in range(n_stages)]).astype(float)
-    pairs = (counts.sum(axis=0) ** 2 - (counts**2).sum(axis=0)) / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = below / pairs
-    return value[0] if single else value
+    return below, (counts.sum(axis=0) ** 2 - (counts**2).sum(axis=0)) / 2
 
 
 def _pairs_below(sorted_codes: np.ndarray, n_stages: int) -> np.ndarray:
@@ -60,10 +71,17 @@ def isotonic_means(means: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.concatenate([np.full(int(k), v) for v, _, k in blocks])
 
 
-def concordant_share(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each patient [n]: pairs with other stages that are in order (ties half), and all such pairs."""
-    by_stage = [np.sort(scores[codes == k]) for k in range(n_stages)]
+def concordant_share(
+    scores: np.ndarray, codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each patient [n]: pairs (within its group) with other stages in order (ties half), and all such pairs."""
     concordant, pairs = np.zeros(scores.size), np.zeros(scores.size)
+    if groups is not None:
+        for g in np.unique(groups):
+            here = groups == g
+            concordant[here], pairs[here] = concordant_share(scores[here], codes[here], n_stages)
+        return concordant, pairs
+    by_stage = [np.sort(scores[codes == k]) for k in range(n_stages)]
     for k in range(n_stages):
         for other, sorted_scores in enumerate(by_stage):
             if other == k:
@@ -77,21 +95,44 @@ def concordant_share(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> tu
     return concordant, pairs
 
 
-def concordance_variance(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> float:
+def concordance_variance(
+    scores: np.ndarray, codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
+) -> float:
     """Delete-one jackknife variance of the concordance of *fixed* scores (equals DeLong's to O(1/n))."""
-    concordant, pairs = concordant_share(scores, codes, n_stages)
-    left = (concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs)
-    return float((scores.size - 1) / scores.size * np.sum((left - left.mean()) ** 2))
+    return jackknife_variance(*concordant_share(scores, codes, n_stages, groups=groups))
+
+
+def jackknife_variance(concordant: np.ndarray, pairs: np.ndarray) -> float:
+    """Variance of Σ concordant / Σ pairs (each pair counted at both its patients) by leaving each patient out."""
+    return float(_jackknife(left_out(concordant, pairs)))
+
+
+def left_out(concordant: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Concordance [n] without each patient."""
+    return (concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs)
+
+
+def _jackknife(left: np.ndarray) -> float:
+    return float((left.size - 1) / left.size * np.sum((left - left.mean()) ** 2))
+
+
+def paired_variance(left: np.ndarray, other: np.ndarray) -> float:
+    """Jackknife variance of a difference from the `left_out` values of its two parts."""
+    return _jackknife(left - other)
 
 
 def null_concordance_variance(counts: np.ndarray) -> float:
     """Variance of the concordance of fixed, untied scores when the stage is exchangeable.
 
+    `counts` [K], or [G, K] where it is exchangeable within G groups and only their own pairs count.
+
     Source: Jonckheere (1954); Hollander & Wolfe, *Nonparametric Statistical Methods*, §6.2.
     """
-    n = counts.sum()
-    pairs = (n**2 - np.sum(counts**2)) / 2
-    return float((n**2 * (2 * n + 3) - np.sum(counts**2 * (2 * counts + 3))) / 72 / pairs**2)
+    table = np.atleast_2d(counts).astype(float)
+    n = table.sum(axis=1)
+    pairs = (n**2 - np.sum(table**2, axis=1)) / 2
+    variance = (n**2 * (2 * n + 3) - np.sum(table**2 * (2 * table + 3), axis=1)) / 72
+    return float(variance.sum() / pairs.sum() ** 2)
 
 
 def kendall_tau_b(scores: np.ndarray, codes: np.ndarray) -> float:
@@ -126,3 +167,48 @@ def standardised_stage_means(scores: np.ndarray, codes: np.ndarray, n_stages: in
     value = value - value.mean(axis=0)
     value = np.divide(value, within, out=np.zeros_like(value), where=within > 0)
     return value[:, 0] if single else value
+
+
+def step_differences(
+    scores: np.ndarray,
+    codes: np.ndarray,
+    pair: tuple[int, int],
+    *,
+    n_stages: int,
+    groups: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of two stages' mean scores [B], in within-stage SDs and as Welch's t (later minus earlier).
+
+    Args:
+        scores, codes: [n, B].
+        groups: [n]; differences are taken within each group and averaged with weights n_a n_b / (n_a + n_b), and
+            the second value is then in pooled SDs too.
+
+    Source: Welch, Biometrika 34 (1947) 28; studentised permutation, Janssen, Stat. Probab. Lett. 36 (1997) 9.
+    """
+    everyone = np.arange(scores.shape[0])
+    parts = [everyone] if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    difference, weight, square, df = 0.0, 0.0, 0.0, 0
+    spread: dict[int, np.ndarray] = {}
+    for part in parts:
+        S, Y = scores[part], codes[part]
+        means, counts = {}, {}
+        for k in range(n_stages):
+            here = np.equal(Y, k)
+            count = np.count_nonzero(here, axis=0)
+            inside = np.where(here, S, 0.0)
+            means[k], counts[k] = inside.sum(axis=0) / np.maximum(count, 1), count
+            within = np.maximum((inside**2).sum(axis=0) - count * means[k] ** 2, 0.0)
+            square = square + within
+            spread[k] = within / np.maximum(count - 1, 1) / np.maximum(count, 1)
+        a, b = pair
+        w = counts[a] * counts[b] / np.maximum(counts[a] + counts[b], 1)
+        difference, weight = difference + w * (means[b] - means[a]), weight + w
+        df += part.size - np.unique(Y[:, 0]).size
+    raw = difference / np.maximum(weight, 1e-300)
+    sd = np.sqrt(square / max(df, 1))
+    in_sds = np.divide(raw, sd, out=np.zeros_like(raw), where=sd > 0)
+    if groups is not None:
+        return in_sds, in_sds
+    error = np.sqrt(spread[pair[0]] + spread[pair[1]])
+    return in_sds, np.divide(raw, error, out=np.zeros_like(raw), where=error > 0)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from analysis.gradient.comparison import Comparison
     from analysis.gradient.outcome import Outcome
+    from analysis.gradient.power import PowerCurve
     from analysis.gradient.trajectory import Trajectory
     from analysis.gradient.transport import StageAxis, Transport
 
@@ -86,6 +87,7 @@ class Adjusters:
     relevant_gain: float
     verdict: str
     disagreement: str | None
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,7 +108,7 @@ class StageGradientResult(Result):
     strict: Strict
     adjusters: Adjusters | None
     controls: dict[str, Any]
-    minimum_detectable_concordance: float
+    minimum_detectable_concordance: float | None
     scores: np.ndarray
     stage_codes: np.ndarray
     patient_id: np.ndarray
@@ -118,6 +120,7 @@ class StageGradientResult(Result):
     transport: Transport | None = None
     outcome: Outcome | None = None
     comparison: Comparison | None = None
+    power: PowerCurve | None = None
 
     def details(self) -> dict[str, Any]:
         steps = [
@@ -147,6 +150,7 @@ class StageGradientResult(Result):
             "transport": None if self.transport is None else self.transport.details(),
             "outcome": self.outcome,
             "comparison": self.comparison,
+            "power": self.power,
             "minimum_detectable_concordance": self.minimum_detectable_concordance,
         }
 

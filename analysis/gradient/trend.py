@@ -8,29 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
-from analysis.gradient.axis import CrossFit, cross_fit
+from analysis.gradient.axis import CrossFit, DenseCrossFit, cross_fit
 from analysis.gradient.data import StageData
-from analysis.gradient.intervals import (
-    concordance_variance_model,
-    difference_interval,
-    invert_score_test,
-    stage_mean_interval,
-)
+from analysis.gradient.intervals import difference_interval, invert_score_test, score_concordance_model
 from analysis.gradient.rank_statistics import (
     concordance,
     isotonic_means,
     kendall_tau_b,
     standardised_stage_means,
+    step_differences,
 )
 from analysis.gradient.result import StageRow, Step, Strict, Trend
-from analysis.resampling import chunks, permutation_p_value, permuted_columns
+from analysis.resampling import chunks, exact_floor, permutation_p_value, permuted_columns
 from analysis.splits import repeated_folds
 
 if TYPE_CHECKING:
     from analysis.results import Interval
 
 POWER = 0.80
+LEVEL = 0.95
 MOST_GROUPS_LEFT_OUT = 20
+UNEQUAL_SPREAD = 2.0  # ratio of stage SDs from which the permutation tests are only approximate
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,35 +39,40 @@ class TrendOutcome:
     null: np.ndarray
     stage_mean_variance: np.ndarray  # [K], of the refitted standardised stage means under permutation
     signal_to_noise: float
-    minimum_detectable: float
+    minimum_detectable: float | None
     controls: dict[str, Any]
-    warnings: tuple[str, ...]
 
 
 def trend_test(
     axis: CrossFit, d: StageData, *, permutations: int, rng: np.random.Generator, alpha: float
 ) -> TrendOutcome:
-    """Concordance of the cross-fitted score with the stage; p by permutation within groups, refitted."""
-    scores = axis.scores(d.y)
-    observed = float(concordance(scores, d.codes, d.n_stages))
+    """Concordance of the cross-fitted score with the stage; p by permutation within groups, refitted.
+
+    With groups, embedding and stage are centred within them and only pairs of one group are counted.
+    """
+    scores = axis.scores(d.centred(d.codes))
+    observed = float(concordance(scores, d.codes, d.n_stages, groups=d.groups))
     null = np.empty(0)
     mean_square = np.zeros(d.n_stages)
     for size in chunks(d.n, permutations):
         drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
-        refitted = axis.scores(drawn.astype(float))
-        null = np.append(null, concordance(refitted, drawn, d.n_stages))
+        refitted = axis.scores(d.centred(drawn))
+        null = np.append(null, concordance(refitted, drawn, d.n_stages, groups=d.groups))
         mean_square += (standardised_stage_means(refitted, drawn, d.n_stages) ** 2).sum(axis=1)
-    spread = _about(0.5, null, d)
-    variance = concordance_variance_model(observed, scores, d.codes, permuted_variance=spread)
+    spread = float(np.mean((null - 0.5) ** 2))  # about 0.5, so that a small-sample bias counts as error
+    variance = score_concordance_model(
+        observed, scores, d.codes, permuted_variance=spread, directions=axis.directions, groups=d.groups
+    )
     trend = Trend(
         concordance=observed,
         ci=invert_score_test(observed, variance, bounds=(0.0, 1.0)),
-        p_value=permutation_p_value(observed, null),
+        p_value=_no_less_than_exact(permutation_p_value(observed, null), d.codes, d.groups),
         kendall_tau=kendall_tau_b(scores, d.codes),
         permutations=permutations,
         estimand=(
-            "expected concordance, on new patients of the same population, of the mean of "
-            f"{axis.repeats} stage axes each learnt from 4/5 of {d.n} patients"
+            "expected concordance, on new patients of the same population"
+            + ", within groups" * (d.groups is not None)
+            + f", of the mean of {axis.repeats} stage axes each learnt from 4/5 of {d.n} patients"
         ),
     )
     return TrendOutcome(
@@ -79,22 +82,27 @@ def trend_test(
         signal_to_noise=abs(observed - 0.5) / float(np.sqrt(spread)) if spread > 0 else 0.0,
         minimum_detectable=_detectable_concordance(null, variance, alpha),
         controls=_controls(axis, d, null, rng),
-        warnings=(),
     )
 
 
-def _detectable_concordance(null: np.ndarray, variance: Any, alpha: float) -> float:
-    """Smallest concordance that exceeds the critical value in 80 % of studies of this size."""
+def _no_less_than_exact(p: float, codes: np.ndarray, groups: np.ndarray | None) -> float:
+    """Random draws may miss the observed arrangement; the exact p-value is never below one over their number."""
+    return max(p, exact_floor(codes, groups))
+
+
+def _detectable_concordance(null: np.ndarray, variance: Any, alpha: float) -> float | None:
+    """Smallest concordance that exceeds the critical value in 80 % of studies of this size; None if none does."""
     critical = np.quantile(null, 1 - alpha)
     candidates = np.linspace(0.5, 1.0, 2001)
     reached = candidates - norm.ppf(POWER) * np.sqrt(variance(candidates)) >= critical
-    return float(candidates[reached][0]) if reached.any() else 1.0
+    reached &= candidates < 1.0
+    return float(candidates[reached][0]) if reached.any() else None
 
 
 def _controls(axis: CrossFit, d: StageData, null: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     """A permuted stage run through the same test, and the concordance without each group."""
     permuted = permuted_columns(d.codes, 1, rng, groups=d.groups)[:, 0]
-    value = float(concordance(axis.scores(permuted.astype(float)), permuted, d.n_stages))
+    value = float(concordance(axis.scores(d.centred(permuted)), permuted, d.n_stages, groups=d.groups))
     controls: dict[str, Any] = {
         "permuted_stage": {
             "concordance": value,
@@ -104,20 +112,20 @@ def _controls(axis: CrossFit, d: StageData, null: np.ndarray, rng: np.random.Gen
         }
     }
     if d.groups is not None and np.unique(d.groups).size <= MOST_GROUPS_LEFT_OUT:
-        controls["leave_one_group_out"] = _without_each_group(d)
+        controls["leave_one_group_out"] = _without_each_group(d, d.groups)
     return controls
 
 
-def _without_each_group(d: StageData) -> list[dict[str, Any]]:
-    assert d.groups is not None  # the caller asks only where groups are given
+def _without_each_group(d: StageData, groups: np.ndarray) -> list[dict[str, Any]]:
     rows = []
-    for group in np.unique(d.groups):
-        kept = d.groups != group
-        codes = d.codes[kept]
+    for group in np.unique(groups):
+        kept = groups != group
+        codes, centred = d.codes[kept], d.centred(d.codes)[kept]
         row = {"group": str(group), "n_left": int(kept.sum()), "concordance": None}
         if kept.sum() >= 10 and np.unique(codes).size >= 2:
-            axis = cross_fit(d.X[kept], repeated_folds(int(kept.sum())))
-            row["concordance"] = float(concordance(axis.scores(codes.astype(float)), codes, d.n_stages))
+            axis = cross_fit(d.within_groups[kept], repeated_folds(int(kept.sum())))
+            value = concordance(axis.scores(centred), codes, d.n_stages, groups=groups[kept])
+            row["concordance"] = float(value) if np.isfinite(value) else None
         rows.append(row)
     return rows
 
@@ -128,6 +136,7 @@ class StepOutcome:
     steps: tuple[Step, ...]
     strict: Strict
     scores: np.ndarray  # [n], within-stage SDs about the mean of the stage means
+    warnings: tuple[str, ...]
 
 
 def step_tests(
@@ -139,70 +148,135 @@ def step_tests(
     alpha: float,
     trend: TrendOutcome,
 ) -> StepOutcome:
-    """Each neighbouring pair of stages by permutation between the two with refit, and all pairs together."""
-    scores = axis.scores(d.y)
-    means = standardised_stage_means(scores, d.codes, d.n_stages)
-    steps = []
+    """Each neighbouring pair of stages by permutation between the two with refit, and all pairs together.
+
+    The statistic is Welch's t of the refitted scores, so that stages of unequal spread are compared fairly.
+    """
+    scores = axis.scores(d.centred(d.codes))
+    steps, warnings = [], []
     for k in range(d.n_stages - 1):
-        null = _pair_null(axis, d, (k, k + 1), permutations, rng)
-        difference = float(means[k + 1] - means[k])
-        pair = (d.codes == k) | (d.codes == k + 1)
+        pair = _Pair(axis, d, scores, (k, k + 1), permutations, rng)
+        members = (d.codes == k) | (d.codes == k + 1)
+        name = f"{d.order[k]} → {d.order[k + 1]}"
+        groups = None if d.groups is None else d.groups[members]
+        if (floor := exact_floor(d.codes[members], groups)) >= alpha:
+            warnings.append(f"step {name} cannot be established: its p-value cannot be below {floor:.2g}")
         steps.append(
             Step(
                 from_stage=d.order[k],
                 to_stage=d.order[k + 1],
                 n_from=int(d.counts[k]),
                 n_to=int(d.counts[k + 1]),
-                difference=difference,
-                ci=_pair_interval(difference, d, (k, k + 1), null),
-                p_value=permutation_p_value(difference, null),
-                auc=float(concordance(scores[pair], d.codes[pair] - k, 2)),
+                difference=pair.difference,
+                ci=pair.interval(LEVEL),
+                p_value=_no_less_than_exact(
+                    permutation_p_value(pair.statistic, pair.null), d.codes[members], groups
+                ),
+                auc=float(concordance(scores[members], d.codes[members] - k, 2, groups=groups)),
             )
         )
+    warnings += _spread_warning(scores, d)
+    means = standardised_stage_means(scores, d.codes, d.n_stages)
     strict = _strict(
-        axis, d, means, tuple(steps), trend.trend, permutations=permutations, rng=rng, alpha=alpha
+        axis, d, scores, means, tuple(steps), trend.trend, permutations=permutations, rng=rng, alpha=alpha
     )
-    return StepOutcome(_stage_rows(d, means, trend), tuple(steps), strict, _standardised(scores, d))
+    rows = _stage_rows(d, scores, means, trend, axis.directions)
+    return StepOutcome(rows, tuple(steps), strict, _standardised(scores, d), tuple(warnings))
 
 
-def _pair_null(
-    axis: CrossFit, d: StageData, pair: tuple[int, int], permutations: int, rng: np.random.Generator
+class _Pair:
+    """Two stages: their difference, its refitted permutation distribution, and intervals from both."""
+
+    def __init__(
+        self,
+        axis: CrossFit,
+        d: StageData,
+        scores: np.ndarray,
+        pair: tuple[int, int],
+        permutations: int,
+        rng: np.random.Generator,
+    ) -> None:
+        difference, statistic = _step(scores[:, None], d.codes[:, None], d, pair)
+        self.difference, self.statistic = float(difference[0]), float(statistic[0])
+        members = np.flatnonzero((d.codes == pair[0]) | (d.codes == pair[1]))
+        groups = None if d.groups is None else d.groups[members]
+        in_sds, self.null = np.empty(0), np.empty(0)
+        for size in chunks(d.n, permutations):
+            drawn = np.repeat(d.codes[:, None], size, axis=1)
+            drawn[members] = permuted_columns(d.codes[members], size, rng, groups=groups)
+            sds, t = _step(_refitted(axis, d, scores, drawn, members), drawn, d, pair)
+            in_sds, self.null = np.append(in_sds, sds), np.append(self.null, t)
+        self._fixed, self._fixed_at_null = _fixed_variances(scores, d, pair)
+        self._permuted = float(np.mean(in_sds**2))
+        self._directions, self._n = axis.directions, d.n
+
+    def interval(self, level: float) -> Interval | None:
+        if not np.isfinite(self._fixed):
+            return None
+        return difference_interval(
+            self.difference,
+            fixed=self._fixed,
+            fixed_at_null=self._fixed_at_null,
+            permuted_variance=self._permuted,
+            directions=self._directions,
+            n=self._n,
+            level=level,
+        )
+
+
+def _step(scores: np.ndarray, codes: np.ndarray, d: StageData, pair: tuple[int, int]) -> tuple[Any, Any]:
+    return step_differences(scores, codes, pair, n_stages=d.n_stages, groups=d.groups)
+
+
+def _refitted(
+    axis: CrossFit, d: StageData, scores: np.ndarray, drawn: np.ndarray, members: np.ndarray
 ) -> np.ndarray:
-    """[B] refitted differences of two stages' means when their labels are exchanged between them alone."""
-    a, b = pair
-    members = np.flatnonzero((d.codes == a) | (d.codes == b))
-    groups = None if d.groups is None else d.groups[members]
-    null = np.empty(0)
-    for size in chunks(d.n, permutations):
-        drawn = np.repeat(d.codes[:, None], size, axis=1)
-        drawn[members] = permuted_columns(d.codes[members], size, rng, groups=groups)
-        means = standardised_stage_means(axis.scores(drawn.astype(float)), drawn, d.n_stages)
-        null = np.append(null, means[b] - means[a])
-    return null
+    """Scores [n, B] refitted to stages that differ from the observed ones in `members` alone."""
+    if isinstance(axis, DenseCrossFit):
+        return scores[:, None] + axis.operator[:, members] @ (drawn[members] - d.codes[members, None]).astype(
+            float
+        )
+    return axis.scores(d.centred(drawn))
 
 
-def _pair_interval(difference: float, d: StageData, pair: tuple[int, int], null: np.ndarray) -> Interval:
-    return difference_interval(
-        difference,
-        n_from=int(d.counts[pair[0]]),
-        n_to=int(d.counts[pair[1]]),
-        n=d.n,
-        permuted_variance=_about(0.0, null, d),
-    )
+def _fixed_variances(scores: np.ndarray, d: StageData, pair: tuple[int, int]) -> tuple[float, float]:
+    """Variance of a standardised difference of fixed scores, with the stages' own spreads and with equal ones."""
+    if d.groups is None:
+        own = stage_spreads(scores, d.codes, d.n_stages)
+        equal = np.array([1 / d.counts[k] for k in pair])
+        return float(np.sum(equal * own[list(pair)] ** 2)), float(equal.sum())
+    weights = [
+        a * b / (a + b)
+        for g in np.unique(d.groups)
+        for a, b in [[np.count_nonzero(d.codes[d.groups == g] == k) for k in pair]]
+        if a and b
+    ]
+    return (1 / sum(weights),) * 2 if weights else (np.inf, np.inf)
 
 
-def _about(value: float, null: np.ndarray, d: StageData) -> float:
-    """Mean square of a permuted statistic about its null value, so that a small-sample bias counts as error.
+def stage_spreads(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> np.ndarray:
+    """SD of the scores by stage over the pooled within-stage SD [K]; 1 where a stage has fewer than 3 patients."""
+    counts = np.bincount(codes, minlength=n_stages)
+    own = np.array([scores[codes == k].std(ddof=1) if counts[k] > 2 else np.nan for k in range(n_stages)])
+    means = np.array([scores[codes == k].mean() for k in range(n_stages)])
+    pooled = np.sqrt(np.sum((scores - means[codes]) ** 2) / (scores.size - n_stages))
+    return np.where(np.isfinite(own), own / pooled if pooled > 0 else 1.0, 1.0)
 
-    Within groups the null value is not known (groups may differ in stage and embedding), and the variance about
-    the mean is taken.
-    """
-    return float(np.mean((null - value) ** 2) if d.groups is None else null.var())
+
+def _spread_warning(scores: np.ndarray, d: StageData) -> list[str]:
+    spreads = stage_spreads(scores, d.codes, d.n_stages)[d.counts >= 8]
+    if spreads.size < 2 or spreads.max() <= UNEQUAL_SPREAD * spreads.min():
+        return []
+    return [
+        f"scores spread {spreads.max() / max(spreads.min(), 1e-12):.1f} times as widely in one stage as in "
+        "another: a permutation test then also reacts to spread"
+    ]
 
 
 def _strict(
     axis: CrossFit,
     d: StageData,
+    scores: np.ndarray,
     means: np.ndarray,
     steps: tuple[Step, ...],
     trend: Trend,
@@ -211,18 +285,24 @@ def _strict(
     rng: np.random.Generator,
     alpha: float,
 ) -> Strict:
-    """Intersection–union test, reversed steps, isotonic fit and its largest violation, and the verdict."""
+    """Intersection–union test, reversed steps, isotonic fit and its largest violation, and the verdict.
+
+    A step is called reversed when its interval at the level shared among all steps (Bonferroni) lies below 0;
+    the interval of the largest fall allows for its having been the largest of all pairs.
+    """
     p_value = max(s.p_value for s in steps)
-    reversed_steps = tuple(
-        f"{s.from_stage} → {s.to_stage}" for s in steps if s.ci is not None and s.ci[1] < 0
-    )
+    falls = {}
+    for k, s in enumerate(steps):
+        if s.difference < 0 and s.ci is not None and s.ci[1] < 0:
+            pair = _Pair(axis, d, scores, (k, k + 1), permutations, rng)
+            falls[f"{s.from_stage} → {s.to_stage}"] = pair.interval(1 - (1 - LEVEL) / len(steps))
+    reversed_steps = tuple(name for name, ci in falls.items() if ci is not None and ci[1] < 0)
     pairs = [(a, b) for a in range(d.n_stages) for b in range(a + 1, d.n_stages)]
     a, b = max(pairs, key=lambda p: means[p[0]] - means[p[1]])
-    fall = float(means[a] - means[b])
-    interval: Interval | None = None
+    fall, interval = float(means[a] - means[b]), None
     if fall > 0:
-        low, high = _pair_interval(-fall, d, (a, b), _pair_null(axis, d, (a, b), permutations, rng))
-        interval = (-high, -low)
+        ci = _Pair(axis, d, scores, (a, b), permutations, rng).interval(1 - (1 - LEVEL) / len(pairs))
+        interval = None if ci is None else (-ci[1], -ci[0])
     if trend.p_value >= alpha:
         verdict = "no trend detected"
     elif reversed_steps:
@@ -241,19 +321,31 @@ def _strict(
     )
 
 
-def _stage_rows(d: StageData, means: np.ndarray, trend: TrendOutcome) -> tuple[StageRow, ...]:
-    K, inverse = d.n_stages, 1 / d.counts
+def _stage_rows(
+    d: StageData, scores: np.ndarray, means: np.ndarray, trend: TrendOutcome, directions: float
+) -> tuple[StageRow, ...]:
+    """Stage means with intervals; none within groups, where a mean over groups answers no question."""
+    K = d.n_stages
+    spreads = stage_spreads(scores, d.codes, K)
     rows = []
     for k, label in enumerate(d.order):
-        fixed = (1 - 2 / K) * inverse[k] + inverse.sum() / K**2  # variance of a mean about the mean of means
-        interval = stage_mean_interval(
+        weights = (np.arange(K) == k) - 1 / K  # a mean about the mean of the means
+        equal = weights**2 / d.counts
+        learning = max(float(trend.stage_mean_variance[k]) - equal.sum(), 0.0)
+        # a middle stage has a mean near 0 however well the axis is known, so the learning variance also shrinks
+        # with the signal of the whole trend, taken two standard errors down
+        settled = 1 + max(trend.signal_to_noise - 2, 0.0) / np.sqrt(max(directions, 1.0) / 2)
+        interval = difference_interval(
             float(means[k]),
-            fixed=float(fixed),
-            permuted_variance=float(trend.stage_mean_variance[k]),
-            signal_to_noise=trend.signal_to_noise,
+            fixed=float(np.sum(equal * spreads**2)),
+            fixed_at_null=0.0,
+            permuted_variance=learning / settled,
+            directions=directions,
             n=d.n,
         )
-        rows.append(StageRow(label, int(d.counts[k]), float(means[k]), interval))
+        rows.append(
+            StageRow(label, int(d.counts[k]), float(means[k]), interval if d.groups is None else None)
+        )
     return tuple(rows)
 
 

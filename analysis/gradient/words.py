@@ -17,28 +17,41 @@ def interval_text(ci: Interval | None, digits: int = 2) -> str:
 
 
 def p_text(p: float, draws: int) -> str:
-    """p with its floor: "p < 0.0001" where no draw was as extreme."""
+    """p to two digits ("p = 0.0023"), with its floor ("p ≤ 0.0001") where no draw was as extreme.
+
+    Three digits near 0.05, so that rounding never moves it across.
+    """
     floor = 1 / (draws + 1)
-    return f"p ≤ {floor:.2g}" if p <= floor * 1.001 else f"p = {p:.4f}" if p < 0.1 else f"p = {p:.2f}"
+    if p <= floor * 1.001:
+        return f"p ≤ {floor:.2g}"
+    return f"p = {p:.3g}" if 0.045 < p < 0.055 else f"p = {p:.2g}"
 
 
 def headline(
-    trend: Trend, strict: Strict, adjusters: Adjusters | None, minimum_detectable: float, *, alpha: float
+    trend: Trend, strict: Strict, adjusters: Adjusters | None, minimum_detectable: float | None, *, alpha: float
 ) -> str:
     """One sentence that may be quoted without the rest."""
     text = strict.verdict
     if trend.p_value >= alpha:
-        text += f" (a concordance of {minimum_detectable:.2f} could have been detected with 80 % power)"
+        text += (
+            " (so few patients that no concordance could have been detected with 80 % power)"
+            if minimum_detectable is None
+            else f" (a concordance of {minimum_detectable:.2f} could have been detected with 80 % power)"
+        )
     if adjusters is None:
         return text + "; no adjusters given, so size and scanner may explain all of it" * (
             trend.p_value < alpha
         )
+    if trend.p_value >= alpha and adjusters.verdict == "beyond adjusters":
+        return text + f"; associated with the stage only after adjustment for {', '.join(adjusters.columns)}"
     text += f"; {adjusters.verdict} ({', '.join(adjusters.columns)})"
     if adjusters.verdict == "beyond adjusters":
         gain = interval_text(adjusters.added_value_ci, 3)
         text += f", adding {adjusters.added_value:+.3f} ({gain}) to their concordance"
         shown = adjusters.added_value_ci is not None and adjusters.added_value_ci[0] > 0
-        return text if shown else text + ": the tests see something, but no gain in ordering patients is shown"
+        return (
+            text if shown else text + ": the tests see something, but no gain in ordering patients is shown"
+        )
     if adjusters.verdict == "cannot tell":
         if adjusters.disagreement:
             return text + ": the two adjusted tests disagree"
@@ -49,6 +62,8 @@ def headline(
 
 def summary(r: StageGradientResult) -> str:
     """The answer for a terminal or a card: verdict, then one line an estimate."""
+    from analysis.gradient.section_words import further_lines
+
     t = r.trend
     lines = [
         f"Verdict: {r.verdict}.",
@@ -68,10 +83,14 @@ def summary(r: StageGradientResult) -> str:
     )
     if r.adjusters is not None:
         lines += _adjuster_lines(r.adjusters, t)
+    lines += further_lines(r)
     if t.p_value >= r.alpha:
+        detectable = r.minimum_detectable_concordance
         lines.append(
-            f"Power: with n = {r.n}, a concordance of {r.minimum_detectable_concordance:.2f} or more would "
-            "have been found in 80 % of studies."
+            f"Power: n = {r.n} is too few to find any concordance in 80 % of studies."
+            if detectable is None
+            else f"Power: with n = {r.n}, a concordance of {detectable:.2f} or more would have been found in "
+            "80 % of studies."
         )
     if r.provenance.synthetic:
         lines.append("Synthetic data: says nothing about patients.")
@@ -94,6 +113,8 @@ def _adjuster_lines(a: Adjusters, t: Trend) -> list[str]:
 
 def methods_text(r: StageGradientResult) -> str:
     """What was done, for the methods section of a paper (Markdown)."""
+    from analysis.gradient.section_words import further_methods
+
     p, t = r.parameters, r.trend
     stages = ", ".join(f"{s.label} (n = {s.n})" for s in r.stages)
     within = f" within {p['group']}" if p["group"] else ""
@@ -108,19 +129,23 @@ def methods_text(r: StageGradientResult) -> str:
     trend = (
         "**Trend.** The statistic is the concordance P(score_i < score_j | stage_i < stage_j), ties half "
         f"(Jonckheere–Terpstra). Its p-value comes from {t.permutations} permutations of stage{within}, each "
-        "refitted exactly. Its 95 % interval inverts a score test whose variance runs from the permutation "
-        f"variance at 0.5 to that of fixed scores; it estimates the {t.estimand}. "
+        "refitted exactly. "
+        + ("Embedding and stage were centred within groups and only pairs of one group counted. " if within else "")
+        + "Its 95 % interval inverts a score test whose variance runs from the mean square of the permuted "
+        f"concordance about 0.5 to that of fixed scores; it estimates the {t.estimand}. "
         f"Result: {t.concordance:.3f} ({interval_text(t.ci, 3)}), {p_text(t.p_value, t.permutations)}."
     )
     steps = (
-        "**Steps.** Each pair of neighbouring stages was compared by the difference of mean scores, one-sided, "
-        "by exchanging labels between the two stages with refit; all steps together by the intersection–union "
+        "**Steps.** Each pair of neighbouring stages was compared by Welch’s t of the scores, one-sided, by "
+        "exchanging labels between the two stages with refit; all steps together by the intersection–union "
         f"principle ({p_text(r.strict.p_value, t.permutations)}). Stage means were also fitted by isotonic "
-        "regression. A step is called reversed only if its 95 % interval lies below zero."
+        "regression. A step is called reversed only if its interval lies below zero at a level shared among all "
+        "steps (Bonferroni); the interval of the largest fall is likewise widened for all pairs of stages."
     )
     parts = [axis, trend, steps]
     if r.adjusters is not None:
         parts.append(_adjusted_methods(r, r.adjusters))
+    parts += further_methods(r)
     parts.append(f"Level {r.alpha:g}; seed {r.provenance.seed}. Research use only.")
     if r.provenance.synthetic:
         parts.append("**The data are synthetic.**")
@@ -136,8 +161,10 @@ def _adjusted_methods(r: StageGradientResult, a: Adjusters) -> str:
         "stage from a multinomial logistic model of stage given adjusters (conditional randomisation, "
         f"{p_text(a.p_conditional, draws)}); second: Freedman–Lane permutation of the residual stage "
         f"({p_text(a.p_freedman_lane, draws)}). “Beyond adjusters” needs both below {r.alpha:g}; “explained "
-        "by adjusters” needs both above it, a trend, and an added concordance whose 95 % interval ends below "
-        f"{a.relevant_gain:g}. The adjusters alone reach a cross-fitted concordance of "
+        "by adjusters” needs both above it, a trend, adjusters whose own concordance is above 0.5, 80 % power for "
+        f"an adjusted correlation of 0.25 (here {a.minimum_detectable_statistic:.2f} was detectable), and an added "
+        f"concordance whose 95 % interval ends below {a.relevant_gain:.3f}. Concordances with and without the "
+        "embedding are counted over pairs held out in the same fold. The adjusters alone reach "
         f"{a.baseline_concordance:.3f} ({interval_text(a.baseline_ci, 3)}); adding the score changes it by "
         f"{a.added_value:+.3f} ({interval_text(a.added_value_ci, 3)}). What is left beyond an adjuster may "
         "still be the adjuster where it was measured with error."
@@ -147,6 +174,8 @@ def _adjusted_methods(r: StageGradientResult, a: Adjusters) -> str:
 def estimates_table(r: StageGradientResult) -> pd.DataFrame:
     """One row an estimate: section, estimate, value, 95 % interval, p, test, n."""
     import pandas as pd
+
+    from analysis.gradient.section_words import further_rows
 
     n = r.n
     t, refit = r.trend, f"permutation with refit, {r.trend.permutations} draws"
@@ -192,6 +221,7 @@ def estimates_table(r: StageGradientResult) -> pd.DataFrame:
              f"Freedman–Lane, {draws}", n),
             ("adjusters", f"concordance within {a.strata}", a.stratified_concordance, None, None, "", n),
         ]  # fmt: skip
+    rows += further_rows(r)
     return pd.DataFrame(
         [
             {

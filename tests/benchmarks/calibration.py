@@ -24,11 +24,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from analysis import stage_gradient
+from analysis.gradient.adjusted import adjusted_tests
 from analysis.gradient.adjusters import adjuster_basis
-from analysis.gradient.axis import adjusted_gain, basis_gain, ridge_gain
+from analysis.gradient.axis import adjusted_gain, basis_gain, cross_fit, ridge_gain
+from analysis.gradient.data import gather
 from analysis.gradient.rank_statistics import concordance, standardised_stage_means
-from analysis.stage_gradient import StageGradientResult
+from analysis.gradient.trend import step_tests, trend_test
+from analysis.splits import repeated_folds
 from flexict_core.errors import AnalysisError
 from tests.benchmarks.populations import Cohort, Population
 
@@ -50,53 +52,61 @@ class Setting:
 
 def settings() -> list[Setting]:
     """All settings of the published table."""
-    rows = []
-    for n, stages in ((30, 2), (30, 3), (60, 4), (150, 4), (150, 7), (400, 4)):
-        rows.append(Setting("independent", Population("independent", 40, stages), n))
-    rows.append(
+    uneven = (0.5, 0.3, 0.15, 0.05)
+    rows = [
+        Setting("independent", Population("independent", 40, stages), n)
+        for n, stages in ((30, 2), (30, 3), (60, 4), (150, 4), (150, 7), (400, 4))
+    ]
+    rows += [
+        Setting("independent, d = 2", Population("independent", 2, 3), 60),
+        Setting("independent, unbalanced", Population("independent", 40, 4, weights=uneven), 150),
+        Setting("independent, heavy tails", Population("independent", 200, 4, heavy=True), 100),
         Setting(
-            "independent, unbalanced", Population("independent", 40, 4, weights=(0.5, 0.3, 0.15, 0.05)), 150
-        )
-    )
-    rows.append(
-        Setting("independent, heavy tails, d = 200", Population("independent", 200, 4, heavy=True), 100)
-    )
-    rows.append(Setting("sites differ in stage and embedding, permuted within site",
-                        Population("independent", 40, 4, sites=4), 120, grouped=True))  # fmt: skip
+            "site drives stage and embedding", Population("independent", 40, 4, sites=4), 120, grouped=True
+        ),
+    ]
     for kind in ("size", "scanner", "nonlinear"):
-        for n, stages in ((30, 2), (60, 4), (150, 4)):
-            rows.append(Setting(f"{kind}-driven", Population(kind, 40, stages), n, adjusted=True))
-    for effect in (0.5, 1.0, 2.0):
-        for n, stages in ((30, 3), (60, 4), (150, 4), (150, 2)):
-            rows.append(
-                Setting(
-                    f"planted, effect {effect:g}",
-                    Population("planted", 40, stages, effect=effect),
-                    n,
-                    null=False,
-                )
+        rows += [
+            Setting(f"{kind}-driven", Population(kind, 40, stages), n, adjusted=True)
+            for n, stages in ((30, 2), (60, 4), (150, 4))
+        ]
+    for effect in (0.3, 0.5, 1.0):
+        rows += [
+            Setting(f"planted {effect:g}, independent dimensions",
+                    Population("planted", 40, stages, effect=effect, isotropic=True), n, null=False)
+            for n, stages in ((60, 4), (150, 4), (150, 2))
+        ]  # fmt: skip
+    for effect in (0.5, 1.0):
+        rows += [
+            Setting(
+                f"planted {effect:g}, factors",
+                Population("planted", 40, stages, effect=effect),
+                n,
+                null=False,
             )
+            for n, stages in ((30, 3), (60, 4), (150, 4))
+        ]
+    rows += [
+        Setting("planted, not monotonic",
+                Population("planted", 40, 4, effect=1.0, shape=(0, 1, 2, 1)), 150, null=False),
+        Setting("planted, plateau",
+                Population("planted", 40, 7, effect=1.0, shape=(0, 1, 2, 2, 2, 2, 3)), 200, null=False),
+        Setting("planted, unbalanced", Population("planted", 40, 4, effect=0.7, weights=uneven), 150, null=False),
+        Setting("planted, later stages more spread",
+                Population("planted", 40, 4, effect=1.0, spread=2.0, isotropic=True), 150, null=False),
+        Setting("planted, heavy tails",
+                Population("planted", 200, 4, effect=1.0, heavy=True), 100, null=False),
+    ]  # fmt: skip
+    for beyond in (0.2, 0.4, 0.8):
+        rows += [
+            Setting(f"size-driven + phenotype {beyond:g}",
+                    Population("size", 40, 4, beyond=beyond), n, adjusted=True, null=False)
+            for n in (60, 150)
+        ]  # fmt: skip
     rows.append(
-        Setting(
-            "planted, not monotonic",
-            Population("planted", 40, 4, effect=1.0, shape=(0, 1, 2, 1)),
-            150,
-            null=False,
-        )
-    )
-    rows.append(Setting("planted, unbalanced",
-                        Population("planted", 40, 4, effect=1.0, weights=(0.5, 0.3, 0.15, 0.05)), 150, null=False))  # fmt: skip
-    rows.append(
-        Setting(
-            "planted, heavy tails, d = 200",
-            Population("planted", 200, 4, effect=1.0, heavy=True),
-            100,
-            null=False,
-        )
-    )
-    for beyond in (0.4, 0.8):
-        rows.append(Setting(f"size-driven + phenotype {beyond:g}",
-                            Population("size", 40, 4, beyond=beyond), 150, adjusted=True, null=False))  # fmt: skip
+        Setting("scanner-driven + phenotype 0.5",
+                Population("scanner", 40, 4, beyond=0.5), 150, adjusted=True, null=False)
+    )  # fmt: skip
     return rows
 
 
@@ -115,7 +125,7 @@ def _truth_of_one(setting: Setting, seed: int) -> np.ndarray:
         y = cohort.codes[chosen].astype(float)
         plain += ridge_gain(cohort.X[chosen], new.X) @ y
         if basis is not None:
-            base += basis_gain(basis[chosen], basis[n:]) @ y
+            base += np.round(basis_gain(basis[chosen], basis[n:]) @ y, 9)
             gain = adjusted_gain(cohort.X[chosen], new.X, basis_train=basis[chosen], basis_test=basis[n:])
             beyond += gain @ y
     values = [
@@ -132,43 +142,49 @@ def _together(cohort: Cohort, new: Cohort) -> pd.DataFrame:
     return pd.concat([cohort.adjusters, new.adjusters], ignore_index=True)
 
 
-def _analysed(setting: Setting, cohort: Cohort, draws: int, seed: int) -> StageGradientResult:
-    return stage_gradient(
-        cohort.X,
-        cohort.codes.astype(str),
-        order=[str(k) for k in range(setting.population.n_stages)],
-        adjust=cohort.adjusters if setting.adjusted else None,
-        groups=cohort.groups if setting.grouped else None,
-        permutations=draws,
-        seed=seed,
-    )
-
-
 def _one_run(setting: Setting, draws: int, seed: int) -> dict[str, float]:
-    """One cohort through the public function: p-values and intervals."""
-    cohort = setting.population.draw(setting.n, np.random.default_rng(seed))
+    """One cohort through the tests of the public function, without its controls and figures."""
+    cohort = setting.population.draw(setting.n, np.random.default_rng([seed, 1]))
+    for_folds, for_draws = np.random.SeedSequence([seed, 2]).spawn(2)
+    rng = np.random.default_rng(for_draws)
+    adjusters = None
     try:
-        result = _analysed(setting, cohort, draws, seed)
+        d = gather(
+            cohort.X,
+            cohort.codes.astype(str),
+            order=[str(k) for k in range(setting.population.n_stages)],
+            adjust=cohort.adjusters if setting.adjusted else None,
+            groups=cohort.groups if setting.grouped else None,
+            patients=None,
+        )
+        folds = repeated_folds(d.n, seed=for_folds)
+        axis = cross_fit(d.within_groups, folds)
+        trend = trend_test(axis, d, permutations=draws, rng=rng, alpha=0.05)
+        steps = step_tests(axis, d, permutations=draws, rng=rng, alpha=0.05, trend=trend)
+        if setting.adjusted:
+            adjusters = adjusted_tests(
+                steps.scores, d, folds, permutations=draws, rng=rng, alpha=0.05, trend=trend.trend
+            )
     except AnalysisError:
         return {"refused": 1.0}
     row: dict[str, float] = {
         "refused": 0.0,
-        "trend p": result.trend.p_value,
-        "step p": result.steps[0].p_value,
+        "trend p": trend.trend.p_value,
+        "step p": steps.steps[0].p_value,
+        "detectable": np.nan if trend.minimum_detectable is None else trend.minimum_detectable,
+        "strictly": float(steps.strict.verdict == "strictly increasing"),
+        "reversed": float(len(steps.strict.reversed_steps) > 0),
     }
-    row["detectable"] = result.minimum_detectable_concordance
-    intervals = {"concordance": result.trend.ci}
-    intervals |= {f"mean {k}": s.ci for k, s in enumerate(result.stages)}
-    intervals |= {f"step {k}": s.ci for k, s in enumerate(result.steps)}
-    if result.adjusters is not None:
-        row["conditional p"] = result.adjusters.p_conditional
-        row["Freedman–Lane p"] = result.adjusters.p_freedman_lane
-        row["beyond"] = float(result.adjusters.verdict == "beyond adjusters")
-        row["explained"] = float(result.adjusters.verdict == "explained by adjusters")
-        intervals["adjusters alone"] = result.adjusters.baseline_ci
-        intervals["added concordance"] = result.adjusters.added_value_ci
-    row["strictly"] = float(result.strict.verdict == "strictly increasing")
-    row["reversed"] = float(len(result.strict.reversed_steps) > 0)
+    intervals = {"concordance": trend.trend.ci}
+    intervals |= {f"mean {k}": s.ci for k, s in enumerate(steps.stages)}
+    intervals |= {f"step {k}": s.ci for k, s in enumerate(steps.steps)}
+    if adjusters is not None:
+        row["conditional p"] = adjusters.p_conditional
+        row["Freedman–Lane p"] = adjusters.p_freedman_lane
+        row["beyond"] = float(adjusters.verdict == "beyond adjusters")
+        row["explained"] = float(adjusters.verdict == "explained by adjusters")
+        intervals["adjusters alone"] = adjusters.baseline_ci
+        intervals["added concordance"] = adjusters.added_value_ci
     for name, ci in intervals.items():
         row[f"{name} low"], row[f"{name} high"] = ci if ci is not None else (np.nan, np.nan)
     return row
@@ -228,6 +244,7 @@ def evaluate(setting: Setting, *, runs: int, draws: int, map_: Callable = map) -
         add("verdict: a reversed step", float(frame["reversed"].mean()), None, runs)
         if setting.adjusted:
             add("verdict: beyond adjusters", float(frame["beyond"].mean()), None, runs)
+            add("verdict: explained by adjusters", float(frame["explained"].mean()), None, runs)
     if not setting.grouped:
         truths = np.stack(list(map_(_truth_of_one, [setting] * TRUTH_RUNS, range(10**6, 10**6 + TRUTH_RUNS))))
         for name, truth in _truths(setting, truths).items():
@@ -243,6 +260,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--planted-runs", type=int, default=400, help="runs of settings that are not null")
     parser.add_argument("--draws", type=int, default=399)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="")
@@ -258,7 +276,8 @@ def main() -> None:
         for setting in settings():
             if args.only in setting.name:
                 start = time.time()
-                new = evaluate(setting, runs=args.runs, draws=args.draws, map_=map_)
+                runs = args.runs if setting.null else args.planted_runs
+                new = evaluate(setting, runs=runs, draws=args.draws, map_=map_)
                 rows += new
                 print(
                     f"{setting.name} n={setting.n} K={setting.population.n_stages}: {time.time() - start:.0f} s"

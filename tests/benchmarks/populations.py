@@ -32,7 +32,8 @@ class Population:
         "size", "scanner", "nonlinear": stage and embedding are both driven by the adjuster and nothing else;
         `beyond` > 0 adds a phenotype that drives both.
     weights: share of each stage (equal when None). heavy: t₃ instead of normal noise. sites: number of sites,
-    each with its own mix of stages and its own shift of the embedding.
+    each with its own mix of stages and its own shift of the embedding. isotropic: independent dimensions
+    instead of d / 4 factors. spread: noise SD of the last stage over that of the first.
     """
 
     kind: str
@@ -44,6 +45,8 @@ class Population:
     heavy: bool = False
     sites: int = 1
     shape: tuple[float, ...] | None = None
+    isotropic: bool = False
+    spread: float = 1.0
     seed: int = 7
     _fixed: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -68,12 +71,13 @@ class Population:
             rng.standard_t(3, (n, self.d)) / np.sqrt(3) if self.heavy else rng.standard_normal((n, self.d))
         )
         factors = rng.standard_normal((n, self._fixed["loadings"].shape[0]))
-        X = factors @ self._fixed["loadings"] + 0.5 * noise
+        X = noise if self.isotropic else factors @ self._fixed["loadings"] + 0.5 * noise
         site = rng.integers(0, self.sites, n)
         X = X + self._fixed["site"][site]
         if self.kind in ("independent", "planted"):
             codes = self._stages(n, site, rng)
             values = np.arange(self.n_stages) if self.shape is None else np.asarray(self.shape)
+            X = X * np.linspace(1.0, self.spread, self.n_stages)[codes][:, None]
             spread = np.arange(self.n_stages).std()
             X = X + self.effect * np.outer(
                 (values[codes] - values.mean()) / spread, self._fixed["direction"][0]
