@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Adjusters", "StageGradientResult", "StageRow", "Step", "Strict", "Trend", "stage_gradient"]
 
 FOLDS = 5
-RELEVANT_GAIN = 0.05  # added concordance below which "explained by adjusters" may be said
 
 
 def stage_gradient(
@@ -100,12 +99,13 @@ def stage_gradient(
         raise AnalysisError("duration and event belong together: give both or neither")
     data = in_every_embedding(data, against or {})
     d = gather(data, stage, order=order, adjust=adjust, groups=groups, patients=patients)
-    rng = np.random.default_rng(seed)
+    for_folds, for_draws = np.random.SeedSequence(seed).spawn(2)  # one stream would repeat the folds as draws
+    rng = np.random.default_rng(for_draws)
     repeats = fold_repeats(d.n)
-    folds = repeated_folds(d.n, folds=FOLDS, repeats=repeats, seed=seed)
+    folds = repeated_folds(d.n, folds=FOLDS, repeats=repeats, seed=for_folds)
     factored = is_factored(d.n, d.X.shape[1])
     say("fitting the stage axis" + (" in factors, without an n × n operator" if factored else ""))
-    fitted = cross_fit(d.X, folds)
+    fitted = cross_fit(d.within_groups, folds)
     say("trend test")
     trend = trend_test(fitted, d, permutations=permutations, rng=rng, alpha=alpha)
     say("step tests")
@@ -114,14 +114,13 @@ def stage_gradient(
     if d.adjusters is not None:
         say("tests beyond the adjusters")
         adjusters = adjusted_tests(
-            fitted,
+            steps.scores,
             d,
             folds,
             permutations=permutations,
             rng=rng,
             alpha=alpha,
-            trend_p=trend.trend.p_value,
-            relevant_gain=RELEVANT_GAIN,
+            trend=trend.trend,
         )
     further = further_sections(
         fitted,
@@ -151,14 +150,13 @@ def stage_gradient(
         "folds": FOLDS,
         "repeats": repeats,
         "refits": "per-fold factors" if factored else "n × n operator",
-        "effective_df": effective_df(round(d.n * (1 - 1 / FOLDS))),
+        "effective_df": min(effective_df(round(d.n * (1 - 1 / FOLDS))), float(d.X.shape[1])),
         "dimensions": d.X.shape[1],
-        "relevant_gain": RELEVANT_GAIN,
     }
     return StageGradientResult(
         n=d.n,
         verdict=headline(trend.trend, steps.strict, adjusters, trend.minimum_detectable, alpha=alpha),
-        warnings=(*d.warnings, *trend.warnings, *further.warnings),
+        warnings=(*d.warnings, *steps.warnings, *(adjusters.cautions if adjusters else ()), *further.warnings),
         provenance=d.provenance(parameters, seed),
         order=d.order,
         stages=steps.stages,
@@ -179,4 +177,5 @@ def stage_gradient(
         transport=further.transport,
         outcome=further.outcome,
         comparison=further.comparison,
+        power=further.power,
     )
