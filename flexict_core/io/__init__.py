@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flexict_core.errors import ImageError, MaskError, UnsupportedFormatError
-from flexict_core.io.dicom import read_dicom
+from flexict_core.io.dicom import NAMED_DICOM, read_dicom
 from flexict_core.io.dicom_file import is_dicom
 from flexict_core.io.dicom_geometry import OnGaps
 from flexict_core.io.dicom_masks import read_dicom_mask
@@ -135,14 +135,14 @@ def _check_absurd(volume: Volume, low: float, high: float) -> None:
 def _is_dicom(path: str | os.PathLike[str]) -> bool:
     """A folder, or a file that begins as DICOM does or is named so."""
     path = Path(path)
-    if path.is_dir():
-        return True
-    if path.name.lower().endswith((*_NIFTI_SUFFIXES, *ITK_SUFFIXES)) or not path.is_file():
-        return False
     try:
+        if path.is_dir():
+            return True
+        if path.name.lower().endswith((*_NIFTI_SUFFIXES, *ITK_SUFFIXES)) or not path.is_file():
+            return False
         with path.open("rb") as stream:
-            return is_dicom(stream.read(132)) or path.suffix.lower() in (".dcm", ".dicom", ".ima")
-    except OSError as error:
+            return is_dicom(stream.read(132)) or path.suffix.lower() in NAMED_DICOM
+    except OSError as error:  # also a name that is too long
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 
 

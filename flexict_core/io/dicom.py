@@ -20,7 +20,7 @@ from flexict_core.volume import DicomOrigin, Volume
 
 _AHEAD = 8  # files
 _FETCH_BYTES = 1 << 23
-_NAMED_DICOM = (".dcm", ".dicom", ".ima")
+NAMED_DICOM = (".dcm", ".dicom", ".ima")
 
 
 def read_dicom(
@@ -127,9 +127,9 @@ def _check_foreign(path: Path, content: bytes, *, strict: bool) -> None:
     """A file that is not DICOM is passed over in a folder, unless it seems to be a damaged slice."""
     if path.name.startswith(".") and not strict:  # .DS_Store, ._slice.dcm
         return
-    if not content and (strict or path.suffix.lower() in (*_NAMED_DICOM, "")):
+    if not content and (strict or path.suffix.lower() in (*NAMED_DICOM, "")):
         raise ImageError(f"{path}: the file is empty (0 bytes); copy it again from its source")
-    if strict or path.suffix.lower() in _NAMED_DICOM:
+    if strict or path.suffix.lower() in NAMED_DICOM:
         raise ImageError(f"{path}: not a DICOM file (its first bytes are not a DICOM header)")
 
 

@@ -32,6 +32,7 @@ _PLUGINS = {  # the decoder that is right for signed and unsigned pixels of any 
     "1.2.840.10008.1.2.4.90": "pylibjpeg",
     "1.2.840.10008.1.2.4.91": "pylibjpeg",
 }
+_LOSSY_JPEG_12 = "1.2.840.10008.1.2.4.51"  # the free decoders read only its 8-bit kind, which holds no CT
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 
@@ -238,7 +239,7 @@ def _decoder(header: Header) -> Any:
         decoder = get_decoder(UID(header.transfer_syntax))
     except NotImplementedError:
         raise _no_decoder(header) from None
-    if not decoder.is_available:
+    if not decoder.is_available or header.transfer_syntax == _LOSSY_JPEG_12:
         raise _no_decoder(header)
     return decoder
 

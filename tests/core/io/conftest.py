@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from flexict_core import load_mask, load_volume
 from flexict_core.errors import ImageError
@@ -100,8 +100,7 @@ class CtSeries:
 
 
 def save(path: Path, ds: Dataset) -> Path:
-    syntax = UID(ds.file_meta.TransferSyntaxUID)
-    if not syntax.is_encapsulated:
+    if not ds["PixelData"].is_undefined_length:
         ds["PixelData"].VR = "OW"
     ds.save_as(path, enforce_file_format=True)
     return path

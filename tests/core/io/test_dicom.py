@@ -71,6 +71,13 @@ def test_planes_lie_where_their_positions_say_whatever_their_names(ct: CtSeries,
     same(load_volume([tmp_path / name for name in names]), ct.hu, ct.affine)
 
 
+def test_names_beyond_ascii(ct: CtSeries, tmp_path: Path) -> None:
+    folder = tmp_path / "Größe 大 é" / ("n" * 200)
+    same(
+        load_volume(ct.save(folder, ct.planes(), names=[f"Schicht ß{k}" for k in range(6)])), ct.hu, ct.affine
+    )
+
+
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, TURNED, (-1, 0, 0, 0, 1, 0)])
 def test_every_orientation_agrees_with_simpleitk(
     orientation: tuple[float, ...], ct: CtSeries, tmp_path: Path

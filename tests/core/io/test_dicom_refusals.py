@@ -246,13 +246,26 @@ def test_damaged_compressed_pixels(ct: CtSeries, refused: Refused, tmp_path: Pat
     assert "pixels cannot be decoded (JPEG 2000" in refused(folder)
 
 
-def test_a_transfer_syntax_without_decoder(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        (b"1.2.840.10008.1.2.4.100", "MPEG2"),
+        (b"1.2.840.10008.1.2.4.51\0", "JPEG Extended"),
+        (b"1.2.840.99999.1.2.4.999", "1.2.840.99999.1.2.4.999"),
+    ],
+)
+def test_a_transfer_syntax_without_decoder(
+    syntax: bytes, name: str, ct: CtSeries, refused: Refused, tmp_path: Path
+) -> None:
     planes = ct.planes(HU)
     for ds in planes:
         ds.compress(RLELossless, generate_instance_uid=False)
         ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
-    message = refused(ct.save(tmp_path, planes), UnsupportedFormatError)
-    assert "MPEG2" in message
+    folder = ct.save(tmp_path, planes)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.4.100", syntax))
+    message = refused(folder, UnsupportedFormatError)
+    assert name in message
     assert "not read; decompress the series" in message
 
 

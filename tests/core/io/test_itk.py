@@ -77,6 +77,20 @@ def test_masks_have_their_label_and_grid(suffix: str, tmp_path: Path, refused: R
     assert "another grid" in refused(path, MaskError, mask=True, label=1, reference=moved)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_beyond_ascii(suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "Größe 大 é" / ("n" * 200)
+    folder.mkdir(parents=True)
+    np.testing.assert_array_equal(load_volume(write(folder / f"Lunge ß{suffix}")).array, HU)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300 + ".nrrd", "x" * 300, "x" * 300 + ".nii.gz", "y/" * 2500 + "ct.mha"]
+)
+def test_names_that_are_too_long(name: str, tmp_path: Path, refused: Refused) -> None:
+    assert "File name too long" in refused(tmp_path / name)
+
+
 # ── refusals ────────────────────────────────────────────────────────────────────────────────────────────
 
 
