@@ -71,6 +71,34 @@ def test_the_original_s_values_come_out(
             np.testing.assert_allclose(out, want, atol=1e-4)
 
 
+def test_attention_by_parts_is_attention(small_network: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 1, 24, 32, 24, generator=torch.Generator().manual_seed(6))
+    out = []
+    for scores in (1, 10**9):  # 32 of the 41 queries at a time, and all
+        monkeypatch.setattr(accelerate, "_SCORES", scores)
+        net = small_network()
+        net.run_block = OpenVinoBlocks("bf16")
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            out.append(net(x).patches.double())
+    assert float(torch.cosine_similarity(*out, dim=-1).min()) > 0.9999
+    with torch.inference_mode():
+        exact = small_network()(x).patches.double()
+    assert float(torch.cosine_similarity(out[0], exact, dim=-1).min()) > 0.999
+
+
+def test_a_version_without_the_setting_computes_all_the_same(
+    small_network: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        exact = small_network()(x).cls.double()
+        monkeypatch.setattr(accelerate, "_APART", "NO_SUCH_SETTING")
+        net = small_network()
+        net.run_block = OpenVinoBlocks("bf16")
+        cosine = torch.cosine_similarity(net(x).cls.double(), exact, dim=-1)
+    assert float(cosine.min()) > 0.999
+
+
 def test_a_graph_is_compiled_once_for_a_shape_and_shared_by_the_blocks(
     small_network: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
