@@ -30,7 +30,7 @@ from analysis.splits import Folds
 INTERVAL_DRAWS = 499  # refits behind each interval
 JACKKNIVES = 12  # null draws whose fixed-score variance is averaged
 RELEVANT_GAIN = 0.05  # an added concordance below it may be called explained
-RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size would have been seen
+RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size is out of reach
 
 
 def adjusted_tests(
@@ -72,8 +72,9 @@ def adjusted_tests(
     gain = _gain(d, basis.matrix, folds, probability, beyond.directions, rng)
     detectable = float(np.quantile(null, 1 - alpha) + norm.ppf(POWER) * null.std())
     stratified, strata = _within_strata(scores, d)
+    upper = observed + float(norm.ppf(0.975) * null.std())
     verdict, disagreement = _verdict(
-        p_conditional, p_freedman_lane, gain, detectable=detectable, trend=trend, alpha=alpha
+        p_conditional, p_freedman_lane, gain, upper=upper, trend=trend, alpha=alpha
     )
     return Adjusters(
         columns=tuple(str(c) for c in table.columns),
@@ -88,6 +89,7 @@ def adjusted_tests(
         combined_concordance=gain.combined,
         added_value=gain.combined - gain.baseline,
         added_value_ci=gain.ci,
+        adjusted_upper_bound=upper,
         minimum_detectable_statistic=detectable,
         relevant_gain=_relevant_gain(gain, trend),
         verdict=verdict,
@@ -214,14 +216,14 @@ def _verdict(
     p_freedman_lane: float,
     gain: _Gain,
     *,
-    detectable: float,
+    upper: float,
     trend: Trend,
     alpha: float,
 ) -> tuple[str, str | None]:
     """Both tests must agree. "Explained" is a finding too, and needs evidence of its own.
 
-    That is: a trend; adjusters that order the stages; the power to have seen a relevant adjusted correlation; and
-    an added concordance whose interval ends below what would matter.
+    That is: a trend; adjusters that order the stages; an adjusted correlation whose upper 97.5 % bound is below
+    what would be relevant; and an added concordance whose interval ends below what would matter.
     """
     if (p_conditional < alpha) != (p_freedman_lane < alpha):
         return "cannot tell", (
@@ -233,7 +235,7 @@ def _verdict(
     explained = (
         trend.p_value < alpha
         and gain.baseline_ci[0] > 0.5
-        and detectable <= RELEVANT_CORRELATION
+        and upper < RELEVANT_CORRELATION
         and gain.ci is not None
         and gain.ci[1] < _relevant_gain(gain, trend)
     )

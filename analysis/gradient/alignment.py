@@ -96,6 +96,16 @@ def subset(d: StageData, kept: np.ndarray) -> StageData | None:
     )
 
 
+def less_group_means(X: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """X [n, d] less the mean of each row's group (as `StageData.within_groups`); X itself without groups."""
+    if groups is None:
+        return X
+    out = np.empty(X.shape)
+    for g in np.unique(groups):
+        out[groups == g] = X[groups == g] - X[groups == g].mean(axis=0)
+    return out
+
+
 def _row_ids(rows: int, patients: Sequence[Any] | None, name: str) -> np.ndarray:
     if patients is None:
         return np.arange(rows).astype(str)

@@ -2,11 +2,11 @@
 
 The interval of a difference inverts nothing: it is estimate ± z √V with
 
-    V = F + Σ_i w_i L_i − 2 √(w_a w_b) C,    w_i = 1 / (1 + max(|c_i − null_i| / √P_i − 1, 0)²),
+    V = F + Σ_i w_i L_i − 2 √(w_a w_b) C,    w_i = 1 / (1 + max(|c_i − null_i| / √P_i − 1.5, 0)²),
 
 F the paired jackknife variance for fixed scores, P_i the variance of embedding i's refitted concordance when the
 stage is permuted (the same permutations for all), L_i the part of it that comes from learning the axis, and C the
-part of the covariance that does. An axis with a strong signal (taken one standard error down) is well determined
+part of the covariance that does. An axis with a strong signal (taken 1.5 standard errors down) is well determined
 and its learning variance goes; what two embeddings share in it cancels. It is a model; its coverage is simulated in
 `tests/benchmarks/gradient_coverage.py`.
 """
@@ -94,7 +94,7 @@ class JointNull:
         own = np.maximum(np.diagonal(extra), 0.0)
         spread = np.maximum(np.var(self.null, axis=1), np.diagonal(self.fixed_null))
         signal = np.abs(self.observed - self.null.mean(axis=1)) / np.sqrt(spread)
-        weight = 1.0 / (1.0 + np.maximum(signal - 1.0, 0.0) ** 2)
+        weight = 1.0 / (1.0 + np.maximum(signal - 1.5, 0.0) ** 2)
         limit = np.sqrt(np.outer(own, own))
         extra = np.clip(extra, -limit, limit)
         np.fill_diagonal(extra, own)
@@ -109,32 +109,37 @@ class JointNull:
 def joint_null(
     axes: Sequence[CrossFit], d: StageData, *, permutations: int, rng: np.random.Generator
 ) -> JointNull:
-    """Permute the stage within groups and refit every candidate to the same permutation."""
+    """Permute the stage within groups and refit every candidate to the same permutation.
+
+    With groups, the axes are of embeddings less their group's mean (`StageData.within_groups`), as the trend's.
+    """
     K, m = d.n_stages, len(axes)
-    observed_scores = [axis.scores(d.y) for axis in axes]
+    observed_scores = [axis.scores(d.centred(d.codes)) for axis in axes]
     null: list[list[np.ndarray]] = [[] for _ in axes]
     fixed_null, done = np.zeros((m, m)), 0
     for size in chunks(d.n, permutations):
         drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
-        refitted = [axis.scores(drawn.astype(float)) for axis in axes]
+        refitted = [axis.scores(d.centred(drawn)) for axis in axes]
         for own, scores in zip(null, refitted, strict=True):
-            own.append(concordance(scores, drawn, K))
+            own.append(concordance(scores, drawn, K, groups=d.groups))
         for b in range(min(size, FIXED_DRAWS - done)):
-            fixed_null += jackknife_covariance([s[:, b] for s in refitted], drawn[:, b], K)
+            fixed_null += jackknife_covariance([s[:, b] for s in refitted], drawn[:, b], K, groups=d.groups)
             done += 1
     return JointNull(
-        observed=np.array([float(concordance(s, d.codes, K)) for s in observed_scores]),
+        observed=np.array([float(concordance(s, d.codes, K, groups=d.groups)) for s in observed_scores]),
         null=np.array([np.concatenate(own) for own in null]),
-        fixed=jackknife_covariance(observed_scores, d.codes, K),
+        fixed=jackknife_covariance(observed_scores, d.codes, K, groups=d.groups),
         fixed_null=fixed_null / max(done, 1),
     )
 
 
-def jackknife_covariance(scores: Sequence[np.ndarray], codes: np.ndarray, n_stages: int) -> np.ndarray:
+def jackknife_covariance(
+    scores: Sequence[np.ndarray], codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
+) -> np.ndarray:
     """[m, m] delete-one jackknife covariance of the concordances of fixed scores on the same patients."""
     left = []
     for s in scores:
-        concordant, pairs = concordant_share(s, codes, n_stages)
+        concordant, pairs = concordant_share(s, codes, n_stages, groups=groups)
         left.append((concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs))
     deviations = np.array(left) - np.mean(left, axis=1, keepdims=True)  # [m, n]
     return np.asarray((codes.size - 1) / codes.size * deviations @ deviations.T)
@@ -184,16 +189,23 @@ def paired_difference(joint: JointNull, a: int, b: int) -> tuple[float, Interval
     if se == 0.0:
         return difference, (difference, difference), 1.0
     reach = norm.ppf(0.975) * se
-    interval = (max(difference - reach, -1.0), min(difference + reach, 1.0))
+    interval = (float(max(difference - reach, -1.0)), float(min(difference + reach, 1.0)))
     return difference, interval, float(2 * norm.sf(abs(difference) / se))
 
 
 def score_interval(joint: JointNull, i: int, axis: CrossFit, d: StageData) -> Interval:
     """Interval of candidate i's concordance, as the main trend's (`gradient.intervals`)."""
-    from analysis.gradient.intervals import concordance_variance_model, invert_score_test
+    from analysis.gradient.intervals import invert_score_test, score_concordance_model
 
-    value, spread = float(joint.observed[i]), float(np.mean((joint.null[i] - 0.5) ** 2))
-    variance = concordance_variance_model(value, axis.scores(d.y), d.codes, permuted_variance=spread)
+    value = float(joint.observed[i])
+    variance = score_concordance_model(
+        value,
+        axis.scores(d.centred(d.codes)),
+        d.codes,
+        permuted_variance=float(np.mean((joint.null[i] - 0.5) ** 2)),
+        directions=axis.directions,
+        groups=d.groups,
+    )
     return invert_score_test(value, variance, bounds=(0.0, 1.0))
 
 
@@ -212,9 +224,15 @@ def holm_adjusted(p: Sequence[float]) -> list[float]:
 
 def _verdict(embeddings: Sequence[Compared], pairs: Sequence[Difference]) -> str:
     best = max(embeddings, key=lambda e: e.concordance)
-    shown = [d for d in pairs if d.p_holm < 0.05 and best.name in (d.first, d.second)]
-    others = len(embeddings) - 1
-    text = f"{best.name} orders the stages best (concordance {best.concordance:.3f})"
-    if len(shown) == others:
-        return f"{text}, shown against every other"
-    return f"{text}, shown against {len(shown)} of {others} others after Holm's correction"
+    beaten = [
+        d.second if d.first == best.name else d.first
+        for d in pairs
+        if d.p_holm < 0.05 and best.name in (d.first, d.second)
+    ]
+    if not beaten:
+        return f"none is shown to order the stages better than {_the_other(embeddings)} (after Holm's correction)"
+    return f"{best.name} orders the stages better than {', '.join(beaten)} (after Holm's correction)"
+
+
+def _the_other(embeddings: Sequence[Compared]) -> str:
+    return "the other" if len(embeddings) == 2 else "another"

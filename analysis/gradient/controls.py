@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.gradient.alignment import subset
+from analysis.gradient.alignment import less_group_means, subset
 from analysis.gradient.axis import CrossFit, cross_fit, fold_repeats
-from analysis.gradient.comparison import Candidate, joint_null, paired_difference, score_interval
+from analysis.gradient.comparison import joint_null, paired_difference, score_interval
 from analysis.gradient.data import StageData
 from analysis.gradient.readability import readability
 from analysis.matching import mean_by_patient
 from analysis.resampling import permutation_p_value
-from analysis.splits import repeated_folds
+from analysis.splits import Folds, repeated_folds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,11 +30,18 @@ SIZE_PREFIX = "size_"  # how the baseline encoder names its dimensions that are 
 
 
 def further_controls(
-    axis: CrossFit, d: StageData, *, permutations: int, seed: int, without: Sequence[str] = ()
+    axis: CrossFit,
+    d: StageData,
+    folds: Folds,
+    *,
+    permutations: int,
+    seed: int,
+    without: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`random_weights`, `size_only` (None with a reason where the store holds none), `readability`.
 
-    `without`: columns that are no field to read (stage, outcome).
+    `axis`: fit on `folds` (within groups, where there are some). `without`: columns that are no field to read
+    (stage, outcome).
     """
     controls: dict[str, Any] = {}
     draws = min(permutations, CONTROL_DRAWS)
@@ -51,7 +58,9 @@ def further_controls(
             controls[kind] = _beside(axis, d, *found[kind], draws=draws, seed=seed)
     fields = _fields(d, without)
     if fields.shape[1]:
-        read, skipped = readability(d.X, fields, axis=axis, seed=seed)
+        # a field may differ between groups, so it is read from the embedding as it is
+        whole = axis if d.groups is None else cross_fit(d.X, folds)
+        read, skipped = readability(d.X, fields, axis=whole, seed=seed)
         controls["readability"] = [asdict(r) for r in read]
         controls["readability_skipped"] = list(skipped)
     else:
@@ -143,9 +152,9 @@ def _beside(
     if not own.size:
         return {"embedding_id": embedding_id, "skipped": f"embedding {embedding_id!r} is constant here"}
     folds = repeated_folds(common.n, repeats=fold_repeats(common.n), seed=seed)
-    main = axis if common is d else cross_fit(common.X, folds)
-    control = Candidate(description, cross_fit(own, folds), own.shape[1], embedding_id)
-    joint = joint_null([main, control.axis], common, permutations=draws, rng=np.random.default_rng([seed, 7]))
+    main = axis if common is d else cross_fit(common.within_groups, folds)
+    control = cross_fit(less_group_means(own, common.groups), folds)
+    joint = joint_null([main, control], common, permutations=draws, rng=np.random.default_rng([seed, 7]))
     difference, ci, p = paired_difference(joint, 0, 1)
     return {
         "embedding_id": embedding_id,
@@ -153,7 +162,7 @@ def _beside(
         "n": common.n,
         "dimensions": own.shape[1],
         "concordance": float(joint.observed[1]),
-        "ci": score_interval(joint, 1, control.axis, common),
+        "ci": score_interval(joint, 1, control, common),
         "p_value": permutation_p_value(float(joint.observed[1]), joint.null[1]),
         "permutations": draws,
         "difference": difference,

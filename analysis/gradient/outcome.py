@@ -87,7 +87,8 @@ def read_outcome(
     if bad.size:
         raise AnalysisError(
             f"duration {duration_name!r} is {time[bad[0]]:g} for {bad.size} patients (row {bad[0] + 1} first): "
-            "times must be above 0; leave these patients out or correct them"
+            f'times must be above 0; correct them, or leave these patients out with --where "{duration_name}!='
+            f'{time[bad[0]]:g}"'
         )
     texts = [canonical(v) for v in event]
     present = sorted({text for text in texts if text})

@@ -83,6 +83,7 @@ class Adjusters:
     combined_concordance: float
     added_value: float
     added_value_ci: Interval | None
+    adjusted_upper_bound: float
     minimum_detectable_statistic: float
     relevant_gain: float
     verdict: str

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.gradient.adjusters import adjuster_basis
-from analysis.gradient.alignment import column_of, embedding_of
+from analysis.gradient.alignment import column_of, embedding_of, less_group_means
 from analysis.gradient.axis import CrossFit, cross_fit, cross_fit_basis
 from analysis.gradient.comparison import ADJUSTERS_ALONE, Candidate, Comparison, compare
 from analysis.gradient.controls import CONTROL_DRAWS, further_controls
 from analysis.gradient.data import StageData
 from analysis.gradient.outcome import Outcome, outcome_models, read_outcome
+from analysis.gradient.power import PowerCurve, power_curve
 from analysis.gradient.result import Adjusters
 from analysis.gradient.trajectory import Trajectory, trajectory
 from analysis.gradient.transport import StageAxis, Transport, apply_axis, fit_axis
@@ -36,6 +37,7 @@ class Further:
     transport: Transport | None
     outcome: Outcome | None
     comparison: Comparison | None
+    power: PowerCurve
     warnings: tuple[str, ...]
 
 
@@ -82,10 +84,11 @@ def further_sections(
     )
     say("controls")
     names = [v for v in (outcome or ()) if isinstance(v, str)]
-    controls = further_controls(fitted, d, permutations=permutations, seed=seed, without=names)
+    controls = further_controls(fitted, d, folds, permutations=permutations, seed=seed, without=names)
+    power = power_curve(fitted, d, trend.null, alpha=alpha)
     own = fit_axis(d, seed=seed, concordance_=trend.trend.concordance, ci=trend.trend.ci)
     path = trajectory(own, d, steps.scores, stages=steps.stages, rng=np.random.default_rng([seed, 2]))
-    return Further(controls, own, path, transported, modelled, compared, tuple(warnings))
+    return Further(controls, own, path, transported, modelled, compared, power, tuple(warnings))
 
 
 def _outcome(
@@ -136,20 +139,31 @@ def _comparison(
     say: Callable[[str], None],
 ) -> Comparison | None:
     """This embedding, the others, and the adjusters alone; None where there is nothing beside it."""
+    if not against and adjusters is None:
+        return None
     main = "embedding" if d.source is None else d.source.embedding_id
-    candidates = [Candidate(main, fitted, d.X.shape[1], d.source.embedding_id if d.source else None)]
+    candidates = [
+        Candidate(
+            main,
+            fitted,
+            d.X.shape[1],
+            d.source.embedding_id if d.source else None,
+        )
+    ]
     known = {main: (trend.trend.ci, trend.trend.p_value)}
     for name, other in against.items():
         say(f"comparison with {name}")
-        X = embedding_of(other, d, name=name, patients=patients)
+        X = less_group_means(embedding_of(other, d, name=name, patients=patients), d.groups)
         identity = None if isinstance(other, np.ndarray) else other.embedding_id
         candidates.append(Candidate(name, cross_fit(X, folds), X.shape[1], identity))
     if d.adjusters is not None and adjusters is not None:
         table = d.adjusters
         if d.groups is not None and d.group_name not in table.columns:
             table = table.assign(**{str(d.group_name): d.groups})
-        basis = adjuster_basis(table).matrix
-        candidates.append(Candidate(ADJUSTERS_ALONE, cross_fit_basis(basis, folds), basis.shape[1]))
+        basis = less_group_means(adjuster_basis(table).matrix, d.groups)
+        basis = basis[:, np.ptp(basis, axis=0) > 1e-9]  # the group itself says nothing within groups
+        if basis.shape[1]:
+            candidates.append(Candidate(ADJUSTERS_ALONE, cross_fit_basis(basis, folds), basis.shape[1]))
     if len(candidates) < 2:
         return None
     draws = permutations if against else min(permutations, CONTROL_DRAWS)

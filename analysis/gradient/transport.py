@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm, t
 
+from analysis.gradient.alignment import less_group_means
 from analysis.gradient.axis import effective_df, ridge_penalty
 from analysis.gradient.data import StageData
 from analysis.gradient.intervals import invert_score_test
@@ -149,11 +150,13 @@ class Transport:
 
 def fit_axis(d: StageData, *, seed: int, concordance_: float, ci: Interval | None) -> StageAxis:
     """Ridge of the stage on the embeddings of all patients, with the penalty of the cross-fitted axis' rule."""
-    X, y = d.X_full, d.y - d.y.mean()
-    mean, sd = X.mean(axis=0), X.std(axis=0)
+    X, y = d.X_full, d.centred(d.codes)
+    y = y - y.mean()
+    inside = less_group_means(X, d.groups)  # what differs between groups alone is no part of the axis
+    mean, sd = X.mean(axis=0), inside.std(axis=0)
     constant = sd <= 1e-10 * (1 + np.abs(mean))
     scale = np.where(constant, 1.0, sd)
-    Z = (X - mean) / scale
+    Z = (inside - inside.mean(axis=0)) / scale
     Z[:, constant] = 0.0
     df = effective_df(d.n)
     if Z.shape[1] <= d.n:
@@ -213,13 +216,13 @@ def apply_axis(
     """Concordance of the frozen axis with the stage in this cohort; p by permuting the stage within groups."""
     check_axis(axis, d)
     scores, K = axis.scores(d.X_full), d.n_stages
-    observed = float(concordance(scores, d.codes, K))
+    observed = float(concordance(scores, d.codes, K, groups=d.groups))
     null = np.empty(0)
     for size in chunks(d.n, permutations):
         drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
-        null = np.append(null, concordance(scores, drawn, K))
+        null = np.append(null, concordance(scores, drawn, K, groups=d.groups))
     p_value = permutation_p_value(observed, null)
-    detectable = _detectable(scores, d.codes, null, alpha)
+    detectable = _detectable(scores, d, null, alpha)
     shared = int(np.isin(_row_hashes(d.X_full), axis.rows).sum())
     verdict = (
         "the frozen axis orders the stages here"
@@ -239,7 +242,7 @@ def apply_axis(
         axis_ci=axis.ci,
         n=d.n,
         concordance=observed,
-        ci=fixed_score_interval(scores, d.codes, K),
+        ci=fixed_score_interval(scores, d.codes, K, groups=d.groups),
         p_value=p_value,
         permutations=permutations,
         kendall_tau=kendall_tau_b(scores, d.codes),
@@ -255,7 +258,9 @@ def apply_axis(
     )
 
 
-def fixed_score_interval(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> Interval:
+def fixed_score_interval(
+    scores: np.ndarray, codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
+) -> Interval:
     """95 % interval of the concordance of fixed scores.
 
     A score interval (as Wilson's) with the jackknife (DeLong) variance in units of c (1 − c), so that it stays
@@ -264,18 +269,18 @@ def fixed_score_interval(scores: np.ndarray, codes: np.ndarray, n_stages: int) -
 
     Sources: Wilson, JASA 22 (1927) 209; DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837.
     """
-    estimate, variance = _fixed_score_variance(scores, codes, n_stages)
+    estimate, variance = _fixed_score_variance(scores, codes, n_stages, groups)
     return invert_score_test(estimate, variance, bounds=(0.0, 1.0))
 
 
 def _fixed_score_variance(
-    scores: np.ndarray, codes: np.ndarray, n_stages: int
+    scores: np.ndarray, codes: np.ndarray, n_stages: int, groups: np.ndarray | None
 ) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
     """The concordance, and the variance of its estimate as a function of a candidate c0."""
-    estimate, n = float(concordance(scores, codes, n_stages)), codes.size
-    exchangeable = 4 * null_concordance_variance(np.bincount(codes, minlength=n_stages))
+    estimate, n = float(concordance(scores, codes, n_stages, groups=groups)), codes.size
+    exchangeable = 4 * null_concordance_variance(_counts(codes, n_stages, groups))
     prior = 0.5 / n  # matters near a perfect order only, where the jackknife sees no spread
-    unit = (concordance_variance(scores, codes, n_stages) + prior * exchangeable) / (
+    unit = (concordance_variance(scores, codes, n_stages, groups=groups) + prior * exchangeable) / (
         estimate * (1 - estimate) + prior
     )
     unit *= (t.ppf(0.975, n - 1) / norm.ppf(0.975)) ** 2  # the variance is itself estimated
@@ -286,9 +291,15 @@ def _fixed_score_variance(
     return estimate, variance
 
 
-def _detectable(scores: np.ndarray, codes: np.ndarray, null: np.ndarray, alpha: float) -> float:
+def _counts(codes: np.ndarray, n_stages: int, groups: np.ndarray | None) -> np.ndarray:
+    """Patients by stage [K], or by group and stage [G, K]."""
+    levels = [codes] if groups is None else [codes[groups == g] for g in np.unique(groups)]
+    return np.stack([np.bincount(level, minlength=n_stages) for level in levels])
+
+
+def _detectable(scores: np.ndarray, d: StageData, null: np.ndarray, alpha: float) -> float:
     """Smallest concordance that exceeds the critical value in 80 % of cohorts of this size."""
-    _, variance = _fixed_score_variance(scores, codes, int(codes.max()) + 1)
+    _, variance = _fixed_score_variance(scores, d.codes, d.n_stages, d.groups)
     candidates = np.linspace(0.5, 1.0, 2001)
     reached = candidates - norm.ppf(POWER) * np.sqrt(variance(candidates)) >= np.quantile(null, 1 - alpha)
     return float(candidates[reached][0]) if reached.any() else 1.0
