@@ -68,10 +68,10 @@ def test_numbers_are_those_of_lifelines() -> None:
 
 
 def test_a_planted_hazard_ratio_is_recovered() -> None:
-    scores, codes, time, event = planted(3000, 2, hazard=np.log(1.5))
+    scores, codes, time, event = planted(1500, 2, hazard=np.log(1.5))
     alone = outcome_models(scores, codes, ORDER, time=time, event=event).models[0]
     assert alone.ci[0] < 1.5 < alone.ci[1]
-    assert alone.hazard_ratio == pytest.approx(1.5, rel=0.08)
+    assert alone.hazard_ratio == pytest.approx(1.5, rel=0.1)
 
 
 def test_a_score_that_only_repeats_the_stage_adds_nothing_to_it() -> None:
@@ -79,7 +79,9 @@ def test_a_score_that_only_repeats_the_stage_adds_nothing_to_it() -> None:
     outcome = outcome_models(scores, codes, ORDER, time=time, event=event)
     assert outcome.models[0].p_value < 0.001
     assert outcome.models[1].p_value > 0.05
-    assert outcome.verdict == "a later stage score goes with a worse outcome, but nothing is shown beside stage"
+    assert (
+        outcome.verdict == "a later stage score goes with a worse outcome, but nothing is shown beside stage"
+    )
     assert outcome.held_out_gain is not None
     assert abs(outcome.held_out_gain) < 0.02
 
@@ -179,10 +181,12 @@ def test_lung1_survival(shared: Path) -> None:
 @pytest.mark.shared_data
 def test_kits_vital_status_is_text_and_needs_the_event_value(shared: Path) -> None:
     table = pd.read_csv(shared / "data/kits/c4kc_clinical.csv", dtype={"pathology_t_stage": str})
+    days = "vital_days_after_surgery"
+    with pytest.raises(AnalysisError, match=r'is 0 for 3 patients.*--where "vital_days_after_surgery!=0"'):
+        read_outcome(table[days], table["vital_status"], duration_name=days, event_value="dead")
+    table = table[table[days] > 0]
     with pytest.raises(AnalysisError, match="--event-value"):
-        read_outcome(table["vital_days_after_surgery"], table["vital_status"])
-    time, event = read_outcome(
-        table["vital_days_after_surgery"], table["vital_status"], event_value="dead"
-    )
+        read_outcome(table[days], table["vital_status"])
+    time, event = read_outcome(table[days], table["vital_status"], event_value="dead")
     assert np.nansum(event) == (table["vital_status"] == "dead").sum()
     assert np.nanmin(time) > 0

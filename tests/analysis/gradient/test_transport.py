@@ -22,7 +22,9 @@ ORDER = ["0", "1", "2", "3"]
 PLANTED = Population("planted", 20, 4, effect=1.5)
 
 
-def run(seed: int, *, n: int = 80, population: Population = PLANTED, **options: object) -> StageGradientResult:
+def run(
+    seed: int, *, n: int = 80, population: Population = PLANTED, **options: object
+) -> StageGradientResult:
     cohort = population.draw(n, np.random.default_rng(seed))
     return stage_gradient(cohort.X, cohort.codes.astype(str), order=ORDER, permutations=199, **options)
 
@@ -105,16 +107,16 @@ def test_p_values_of_a_frozen_axis_are_uniform_under_no_gradient(home: StageGrad
     p = []
     for seed in range(300):
         cohort = Population("independent", 20, 4).draw(30, np.random.default_rng(1000 + seed))
-        d = gather(
-            cohort.X, cohort.codes.astype(str), order=ORDER, adjust=None, groups=None, patients=None
-        )
+        d = gather(cohort.X, cohort.codes.astype(str), order=ORDER, adjust=None, groups=None, patients=None)
         rng = np.random.default_rng(seed)
         p.append(apply_axis(home.axis, d, permutations=99, rng=rng, alpha=0.05).p_value)
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.042)  # 99.9 % binomial band
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.095)
 
 
-@pytest.mark.parametrize(("counts", "shift", "spread"), [((20, 20), 0.0, 1.0), ((30, 8), 1.0, 2.0), ((10, 10), 2.5, 1.0)])
+@pytest.mark.parametrize(
+    ("counts", "shift", "spread"), [((20, 20), 0.0, 1.0), ((30, 8), 1.0, 2.0), ((10, 10), 2.5, 1.0)]
+)
 def test_the_interval_of_fixed_scores_covers(counts: tuple[int, int], shift: float, spread: float) -> None:
     from scipy.stats import norm
 
@@ -147,8 +149,14 @@ def axis_with(axis: StageAxis, tmp_path: Path, **changes: object) -> StageAxis:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"embedding_id": "flexict-3d-1a2b"}, "learnt on embedding 'flexict-3d-1a2b', this cohort is an array"),
-        ({"order": ("I", "II", "III", "IV")}, "learnt on the stages I, II, III, IV, this cohort has 0, 1, 2, 3"),
+        (
+            {"embedding_id": "flexict-3d-1a2b"},
+            "learnt on embedding 'flexict-3d-1a2b', this cohort is an array",
+        ),
+        (
+            {"order": ("I", "II", "III", "IV")},
+            "learnt on the stages I, II, III, IV, this cohort has 0, 1, 2, 3",
+        ),
         ({"order": ("3", "2", "1", "0")}, "same stages in the same order"),
         ({"weights": np.ones(7)}, "the axis has 7 dimensions, these embeddings have 20"),
     ],
@@ -161,7 +169,9 @@ def test_an_axis_that_does_not_belong_here_is_refused(
         run(2, axis=axis_with(home.axis, tmp_path, **changes))
 
 
-def test_files_that_are_no_axis_or_were_changed_are_refused(home: StageGradientResult, tmp_path: Path) -> None:
+def test_files_that_are_no_axis_or_were_changed_are_refused(
+    home: StageGradientResult, tmp_path: Path
+) -> None:
     assert home.axis is not None
     file = tmp_path / "axis.json"
     with pytest.raises(InputError, match="cannot be read"):
