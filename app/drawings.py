@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
+    from analysis.audit import AuditResult
     from analysis.projection import ProjectionResult
     from analysis.retrieval import RetrievalResult
     from analysis.stage_gradient import StageGradientResult
+    from analysis.survival import SurvivalResult
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,80 @@ def gradient_drawings(result: StageGradientResult) -> list[Drawing]:
                 "gradient_adjusters",
                 lambda: plots.adjusters_panel(result),
                 lambda: plots.adjusters_panel_source(result),
+            )
+        )
+    return [*drawings, *further_drawings(result)]
+
+
+def further_drawings(result: StageGradientResult) -> list[Drawing]:
+    """Controls, path, power; transport, outcome and comparison where the result holds them."""
+    from analysis.plots import (
+        gradient_comparison,
+        gradient_controls,
+        gradient_outcome,
+        gradient_power,
+        gradient_trajectory,
+        gradient_transport,
+    )
+
+    asked: list[tuple[str, bool, Callable[..., Figure], Callable[..., pd.DataFrame]]] = [
+        ("controls", True, gradient_controls.controls_forest, gradient_controls.controls_forest_source),
+        ("readability", gradient_controls.has_readability(result), gradient_controls.readability_forest,
+         gradient_controls.readability_forest_source),
+        ("trajectory", result.trajectory is not None, gradient_trajectory.trajectory_plane,
+         gradient_trajectory.trajectory_plane_source),
+        ("power", result.power is not None, gradient_power.power_plot, gradient_power.power_plot_source),
+        ("transport", result.transport is not None, gradient_transport.transport_forest,
+         gradient_transport.transport_forest_source),
+        ("transport_stages", result.transport is not None, gradient_transport.transport_stages,
+         gradient_transport.transport_stages_source),
+        ("outcome", result.outcome is not None, gradient_outcome.outcome_forest,
+         gradient_outcome.outcome_forest_source),
+        ("comparison", result.comparison is not None, gradient_comparison.comparison_forest,
+         gradient_comparison.comparison_forest_source),
+        ("differences", result.comparison is not None, gradient_comparison.differences_forest,
+         gradient_comparison.differences_forest_source),
+    ]  # fmt: skip
+    return [
+        Drawing(f"gradient_{name}", partial(draw, result), partial(source, result))
+        for name, present, draw, source in asked
+        if present
+    ]
+
+
+def survival_drawings(result: SurvivalResult) -> list[Drawing]:
+    """Kaplan–Meier curves and hazard ratios."""
+    from analysis.plots import survival as plots
+
+    return [
+        Drawing(
+            "survival_curves", lambda: plots.kaplan_meier(result), lambda: plots.kaplan_meier_source(result)
+        ),
+        Drawing(
+            "survival_hazard_ratios",
+            lambda: plots.hazard_ratios(result),
+            lambda: plots.hazard_ratios_source(result),
+        ),
+    ]
+
+
+def audit_drawings(result: AuditResult) -> list[Drawing]:
+    """The ledger of recorded fields, and the groups left out, where there are any."""
+    from analysis.plots import audit as plots
+
+    drawings = []
+    if result.fields:
+        drawings.append(
+            Drawing(
+                "audit_ledger", lambda: plots.ledger_forest(result), lambda: plots.ledger_forest_source(result)
+            )
+        )
+    if result.left_out_groups is not None:
+        drawings.append(
+            Drawing(
+                "audit_groups",
+                lambda: plots.left_out_forest(result),
+                lambda: plots.left_out_forest_source(result),
             )
         )
     return drawings
