@@ -112,7 +112,7 @@ def gradient(
     if (duration is None) != (event is None):
         missing = "--event" if event is None else "--duration"
         raise InputError(f"--duration and --event belong together: {missing} is missing")
-    names = embedding or [None]
+    names: list[str | None] = [*embedding] if embedding else [None]
     cohorts = [
         _cohort(store, name, clinical, id_column=id_column, where=where, id_replace=id_replace) for name in names
     ]
