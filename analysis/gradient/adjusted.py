@@ -30,7 +30,8 @@ from analysis.splits import Folds
 INTERVAL_DRAWS = 499  # refits behind each interval
 JACKKNIVES = 12  # null draws whose fixed-score variance is averaged
 RELEVANT_GAIN = 0.05  # an added concordance below it may be called explained
-RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size is out of reach
+RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size is out of reach,
+DETECTABLE_CORRELATION = 1 / 3  # in a study that would have found one of this size
 
 
 def adjusted_tests(
@@ -74,7 +75,7 @@ def adjusted_tests(
     stratified, strata = _within_strata(scores, d)
     upper = observed + float(norm.ppf(0.975) * null.std())
     verdict, disagreement = _verdict(
-        p_conditional, p_freedman_lane, gain, upper=upper, trend=trend, alpha=alpha
+        p_conditional, p_freedman_lane, gain, upper=upper, detectable=detectable, trend=trend, alpha=alpha
     )
     return Adjusters(
         columns=tuple(str(c) for c in table.columns),
@@ -217,13 +218,14 @@ def _verdict(
     gain: _Gain,
     *,
     upper: float,
+    detectable: float,
     trend: Trend,
     alpha: float,
 ) -> tuple[str, str | None]:
     """Both tests must agree. "Explained" is a finding too, and needs evidence of its own.
 
-    That is: a trend; adjusters that order the stages; an adjusted correlation whose upper 97.5 % bound is below
-    what would be relevant; and an added concordance whose interval ends below what would matter.
+    That is: a trend; adjusters that order the stages; the power to have seen an adjusted correlation of a third,
+    and an upper 97.5 % bound of it below what would be relevant; and an added concordance whose interval ends below what would matter.
     """
     if (p_conditional < alpha) != (p_freedman_lane < alpha):
         return "cannot tell", (
@@ -235,6 +237,7 @@ def _verdict(
     explained = (
         trend.p_value < alpha
         and gain.baseline_ci[0] > 0.5
+        and detectable <= DETECTABLE_CORRELATION
         and upper < RELEVANT_CORRELATION
         and gain.ci is not None
         and gain.ci[1] < _relevant_gain(gain, trend)

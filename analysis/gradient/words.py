@@ -28,7 +28,12 @@ def p_text(p: float, draws: int) -> str:
 
 
 def headline(
-    trend: Trend, strict: Strict, adjusters: Adjusters | None, minimum_detectable: float | None, *, alpha: float
+    trend: Trend,
+    strict: Strict,
+    adjusters: Adjusters | None,
+    minimum_detectable: float | None,
+    *,
+    alpha: float,
 ) -> str:
     """One sentence that may be quoted without the rest."""
     text = strict.verdict
@@ -130,7 +135,11 @@ def methods_text(r: StageGradientResult) -> str:
         "**Trend.** The statistic is the concordance P(score_i < score_j | stage_i < stage_j), ties half "
         f"(Jonckheere–Terpstra). Its p-value comes from {t.permutations} permutations of stage{within}, each "
         "refitted exactly. "
-        + ("Embedding and stage were centred within groups and only pairs of one group counted. " if within else "")
+        + (
+            "Embedding and stage were centred within groups and only pairs of one group counted. "
+            if within
+            else ""
+        )
         + "Its 95 % interval inverts a score test whose variance runs from the mean square of the permuted "
         f"concordance about 0.5 to that of fixed scores; it estimates the {t.estimand}. "
         f"Result: {t.concordance:.3f} ({interval_text(t.ci, 3)}), {p_text(t.p_value, t.permutations)}."
@@ -161,8 +170,9 @@ def _adjusted_methods(r: StageGradientResult, a: Adjusters) -> str:
         "stage from a multinomial logistic model of stage given adjusters (conditional randomisation, "
         f"{p_text(a.p_conditional, draws)}); second: Freedman–Lane permutation of the residual stage "
         f"({p_text(a.p_freedman_lane, draws)}). “Beyond adjusters” needs both below {r.alpha:g}; “explained "
-        "by adjusters” needs both above it, a trend, adjusters whose own concordance is above 0.5, an adjusted "
-        f"correlation whose upper 97.5 % bound is below 0.25 (here {a.adjusted_upper_bound:.2f}), and an added "
+        "by adjusters” needs both above it, a trend, adjusters whose own concordance is above 0.5, 80 % power for an "
+        f"adjusted correlation of 1/3 (here {a.minimum_detectable_statistic:.2f} was detectable), its upper 97.5 % "
+        f"bound below 0.25 (here {a.adjusted_upper_bound:.2f}), and an added "
         f"concordance whose 95 % interval ends below {a.relevant_gain:.3f}. Concordances with and without the "
         "embedding are counted over pairs held out in the same fold. The adjusters alone reach "
         f"{a.baseline_concordance:.3f} ({interval_text(a.baseline_ci, 3)}); adding the score changes it by "
