@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from analysis.stage_gradient import stage_gradient
+from analysis.survival import survival
 
 _HOME = {
     "load_cohort": "analysis.cohort",
@@ -29,6 +30,7 @@ __all__ = [
     "search",
     "search_by_text",
     "stage_gradient",
+    "survival",
     "zero_shot_classes",
     "zero_shot_pairs",
 ]
