@@ -21,6 +21,7 @@ PAGES = (
     ("map", "Map", ":material/scatter_plot:"),
     ("case", "Case", ":material/radiology:"),
     ("stage_gradient", "Stage gradient", ":material/stairs:"),
+    ("survival", "Survival", ":material/monitor_heart:"),
     ("export", "Export", ":material/download:"),
 )
 _STYLE = """<style>
