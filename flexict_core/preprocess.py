@@ -104,11 +104,12 @@ def apply_recipe(volume: Volume, recipe: str | Recipe, roi: Volume | None = None
             raise EncoderError(f"recipe {recipe!r} is not known; choose one of {', '.join(RECIPES)}")
         recipe = RECIPES[recipe]
     if recipe.needs_roi:
-        _check_roi(volume, recipe, roi)
+        check_roi(volume, recipe, roi)
     return np.ascontiguousarray(STEPS[recipe.kind](volume, recipe, roi), dtype=np.float32)[None]
 
 
-def _check_roi(volume: Volume, recipe: Recipe, roi: Volume | None) -> None:
+def check_roi(volume: Volume, recipe: Recipe, roi: Volume | None) -> None:
+    """MaskError where a ROI recipe lacks a usable mask: none, on another grid, or empty."""
     if roi is None:
         raise MaskError(f"recipe {recipe.name!r} needs a mask and none was given; give one, or use 'default'")
     name = str(roi.source or "mask")

@@ -6,7 +6,7 @@ keeps are turned into floats.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from flexict_core.resample import (
     interpolate,
     resample_linear,
     resample_nearest,
+    resampled_grid,
     resampled_size,
     resize_linear,
     taps_at,
@@ -100,16 +101,24 @@ def _whole_resized(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.nda
 
 
 def _slices(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    return slice_stack(volume, recipe)
+
+
+def slice_stack(
+    volume: Volume, recipe: Recipe, *, keep: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
+    """[S, size, size]: the axial slices of the LPS volume, or those numbered in `keep` (only they are resized)."""
     fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
     score = _score(fine, recipe)
     depth, height, width = fine.shape_zyx
     side = max(height, width)
     (rows, _), (columns, _) = _centred(height, side), _centred(width, side)
     square = np.full((side, side), score.of(AIR_HU), np.float32)
-    out = np.empty((depth, recipe.size, recipe.size), np.float32)
-    for z in range(depth):
+    chosen = range(depth) if keep is None else keep
+    out = np.empty((len(chosen), recipe.size, recipe.size), np.float32)
+    for row, z in enumerate(chosen):
         square[rows, columns] = score.of(fine.array[z])
-        out[z] = resize_linear(square, (recipe.size,) * 2, align_corners=recipe.align_corners)
+        out[row] = resize_linear(square, (recipe.size,) * 2, align_corners=recipe.align_corners)
     return out
 
 
@@ -118,6 +127,14 @@ def _native(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
 
 
 def _roi_adaptive(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
+    fine = resample_linear(volume, recipe.spacing_mm).to_orientation("LPS")
+    box = _adaptive_box(fine, recipe, roi)
+    cube = _score(fine, recipe).of(fine.array[box])
+    return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
+
+
+def _adaptive_box(fine: Volume, recipe: Recipe, roi: Volume | None) -> tuple[slice, slice, slice]:
+    """The cube's voxels, z y x, on the LPS grid of `recipe.spacing_mm` (`fine`, of which only the grid counts)."""
     if roi is None or recipe.roi_scale is None:
         raise MaskError(f"recipe {recipe.name!r} needs a mask")
     mask = resample_nearest(roi, _MASK_MM).to_orientation("LPS")
@@ -129,32 +146,21 @@ def _roi_adaptive(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndar
         )
     side = max(int(axis.max() - axis.min()) + 1 for axis in where_zyx)
     length = max(1, round(side * recipe.roi_scale))
-
-    fine = resample_linear(volume, recipe.spacing_mm).to_orientation("LPS")
     centre = fine.world_to_index(_centroid_lps_mm(mask))
-    box = tuple(
+    z, y, x = (
         _cut(round(_settled(c)) - length // 2, length, n)
         for c, n in zip(centre[::-1], fine.shape_zyx, strict=True)
     )
-    cube = _score(fine, recipe).of(fine.array[box])
-    return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
+    return z, y, x
 
 
 def _roi_fixed(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
-    if roi is None or recipe.cube_voxels is None:
-        raise MaskError(f"recipe {recipe.name!r} needs a mask")
-    mask = resample_nearest(roi, _MASK_MM)
-    centre_lps_mm = _centroid_lps_mm(mask if mask.array.any() else roi)
-    score = _score(volume, recipe)
-
     # The fine grid starts at the RAS corner of the volume; only the cube's own points on it are computed.
     ras = volume.to_orientation("RAS")
-    centre_mm = ras.world_to_index(centre_lps_mm)[::-1] * ras.spacing_zyx_mm
-    fine_size = resampled_size(ras, recipe.spacing_mm)
+    score = _score(volume, recipe)
     box, taps, beyond = [], {}, []
-    for axis, (n, side) in enumerate(zip(ras.shape_zyx, ras.spacing_zyx_mm, strict=True)):
-        centre = float(centre_mm[axis]) / recipe.spacing_mm
-        points = _cube_points(centre, recipe.cube_voxels, fine_size[axis], turned=axis > 0)
+    for axis, points in enumerate(_fixed_points(ras, recipe, roi)):
+        n, side = ras.shape_zyx[axis], ras.spacing_zyx_mm[axis]
         position = points * (recipe.spacing_mm / side)
         low, high, weight = taps_at(position, n)
         first = int(low.min())
@@ -165,6 +171,40 @@ def _roi_fixed(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray
     for axis, outside in enumerate(beyond):
         cube[(slice(None),) * axis + (outside,)] = score.of(AIR_HU)
     return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
+
+
+def _fixed_points(ras: Volume, recipe: Recipe, roi: Volume | None) -> list[np.ndarray]:
+    """For z, y, x: the cube's points, in LPS order, as indices on the RAS grid of `recipe.spacing_mm`."""
+    if roi is None or recipe.cube_voxels is None:
+        raise MaskError(f"recipe {recipe.name!r} needs a mask")
+    mask = resample_nearest(roi, _MASK_MM)
+    centre_lps_mm = _centroid_lps_mm(mask if mask.array.any() else roi)
+    centre_mm = ras.world_to_index(centre_lps_mm)[::-1] * ras.spacing_zyx_mm
+    fine_size = resampled_size(ras, recipe.spacing_mm)
+    return [
+        _cube_points(
+            float(centre_mm[axis]) / recipe.spacing_mm, recipe.cube_voxels, fine_size[axis], turned=axis > 0
+        )
+        for axis in range(3)
+    ]
+
+
+def roi_grid(volume: Volume, recipe: Recipe, roi: Volume | None) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Where a ROI recipe samples before its last resize: [4, 4] cube index (x, y, z) → LPS mm, and size z y x."""
+    step = np.eye(4)  # cube index → index on the fine grid
+    if recipe.kind == "roi_adaptive":
+        grid = resampled_grid(volume, recipe.spacing_mm).to_orientation("LPS")
+        box = _adaptive_box(grid, recipe, roi)
+        step[:3, 3] = [part.start for part in box[::-1]]
+        lengths = [part.stop - part.start for part in box]
+    else:
+        ras = volume.to_orientation("RAS")
+        grid = resampled_grid(ras, recipe.spacing_mm)
+        points = _fixed_points(ras, recipe, roi)
+        step[:3, 3] = [p[0] for p in points[::-1]]
+        step[[2, 1, 0], [2, 1, 0]] = [1, -1, -1]  # y and x run against RAS
+        lengths = [len(p) for p in points]
+    return grid.affine @ step, (lengths[0], lengths[1], lengths[2])
 
 
 def _cube_points(centre: float, length: int, size: int, *, turned: bool) -> np.ndarray:

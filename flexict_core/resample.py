@@ -62,6 +62,12 @@ def resampled_size(volume: Volume, spacing_mm: float) -> tuple[int, int, int]:
     return z, y, x
 
 
+def resampled_grid(volume: Volume, spacing_mm: float) -> Volume:
+    """The grid that `resample_linear` samples, without the work: all its voxels are one byte in memory."""
+    empty = np.broadcast_to(np.zeros(1, np.int8), resampled_size(volume, spacing_mm))
+    return Volume(empty, _spaced(volume, spacing_mm), volume.source)
+
+
 def _spaced(volume: Volume, spacing_mm: float) -> np.ndarray:
     affine = np.array(volume.affine)
     affine[:3, :3] *= spacing_mm / np.linalg.norm(affine[:3, :3], axis=0)

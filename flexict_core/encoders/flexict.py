@@ -146,8 +146,8 @@ class NetworkEncoder(ABC):
         """Prepared cases → [B, dim] float32."""
 
     @abstractmethod
-    def tokens(self, volume: Volume) -> TokenMap:
-        """Patch tokens of the last block with their place in the patient; for whole-volume recipes."""
+    def tokens(self, volume: Volume, roi: Volume | None = None) -> TokenMap:
+        """Patch tokens of the last block with their place in the patient."""
 
     def _patch_tokens(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """[B, N, C] float32 of inputs [1, (D,) H, W]."""
@@ -173,14 +173,7 @@ class NetworkEncoder(ABC):
 
     def prepare(self, volume: Volume, roi: Volume | None) -> np.ndarray:
         """The recipe's array [1, D, H, W] float32; ImageError or MaskError for a case that cannot be used."""
-        import numpy as np
-
-        array = apply_recipe(volume, self.recipe, roi)
-        if not np.isfinite(array).all():
-            raise ImageError(
-                f"{volume.source or 'volume'}: not finite after recipe {self.recipe.name!r}; repair the file"
-            )
-        return array
+        return _finite(apply_recipe(volume, self.recipe, roi), volume, self.recipe)
 
     def spec(self) -> dict[str, JSON]:
         return {
@@ -195,6 +188,16 @@ class NetworkEncoder(ABC):
             "negative_control": False,
             **self.weights.spec(),
         }
+
+
+def _finite(array: np.ndarray, volume: Volume, recipe: Recipe) -> np.ndarray:
+    import numpy as np
+
+    if not np.isfinite(array).all():
+        raise ImageError(
+            f"{volume.source or 'volume'}: not finite after recipe {recipe.name!r}; repair the file"
+        )
+    return array
 
 
 class VolumeEncoder(NetworkEncoder):
@@ -218,13 +221,16 @@ class VolumeEncoder(NetworkEncoder):
             out[rows] = self._runner([batch[row] for row in rows]).numpy()
         return out
 
-    def tokens(self, volume: Volume) -> TokenMap:
-        """Patch tokens [d, h, w, C] of the volume, normed, and their affine; EncoderError for ROI recipes."""
+    def tokens(self, volume: Volume, roi: Volume | None = None) -> TokenMap:
+        """Patch tokens [d, h, w, C], normed, and their affine: of the volume, or of the cube about `roi`.
+
+        MaskError where a ROI recipe lacks a usable mask; the other recipes do not look at it.
+        """
         from flexict_core.encoders.token_map import TokenMap, token_affine
 
         d, h, w = self.patch_size
-        affine = token_affine(volume, self.recipe, (d, h, w))
-        array = self.prepare(volume, None)
+        affine = token_affine(volume, self.recipe, (d, h, w), roi=roi)
+        array = self.prepare(volume, roi)
         grid = [length // side for length, side in zip(array.shape[1:], self.patch_size, strict=True)]
         return TokenMap(self._patch_tokens([array])[0].reshape(*grid, -1), affine)
 
@@ -241,13 +247,17 @@ class SliceEncoder(NetworkEncoder):
     inputs_at_once: ClassVar[dict[str, int | None]] = {"cpu": 4, "cuda": 32}
 
     def prepare(self, volume: Volume, roi: Volume | None) -> np.ndarray:
-        """Slices [S, 1, H, W] float32: those of the lesion where a mask is given."""
-        array = super().prepare(volume, roi)[0][:, None]  # [S, 1, H, W]
-        return array if roi is None else array[self._lesion_slices(volume, roi, len(array))].copy()
+        """Slices [S, 1, H, W] float32: those of the lesion where a mask is given, and only they are resized."""
+        from flexict_core.recipe_steps import slice_stack
 
-    def _lesion_slices(self, volume: Volume, roi: Volume, count: int) -> np.ndarray:
+        keep = None if roi is None else self._lesion_slices(volume, roi)
+        return _finite(slice_stack(volume, self.recipe, keep=keep), volume, self.recipe)[:, None]
+
+    def _lesion_slices(self, volume: Volume, roi: Volume) -> np.ndarray:
         """Indices of the resampled axial slices whose closest original slice has a voxel of the mask."""
         import numpy as np
+
+        from flexict_core.resample import resampled_size
 
         if not roi.same_grid(volume):
             raise MaskError(
@@ -257,6 +267,7 @@ class SliceEncoder(NetworkEncoder):
         touched = np.asarray(lps.array.any(axis=(1, 2)))  # [z]
         if not touched.any():
             raise MaskError(f"{roi.source or 'mask'}: the mask is empty; give another mask")
+        count = resampled_size(lps, self.recipe.spacing_mm)[0]
         step = self.recipe.spacing_mm / lps.spacing_zyx_mm[0]  # original slices per resampled slice
         closest = np.clip(np.floor(np.arange(count) * step + 0.5).astype(int), 0, len(touched) - 1)
         chosen = np.flatnonzero(touched[closest])
@@ -277,19 +288,26 @@ class SliceEncoder(NetworkEncoder):
             out[row] = (mean / mean.norm() if self.pooling in UNIT_LENGTH else mean).numpy()
         return out
 
-    def tokens(self, volume: Volume, *, slices: slice = slice(None)) -> TokenMap:
+    def tokens(self, volume: Volume, roi: Volume | None = None, *, slices: slice | None = None) -> TokenMap:
         """Patch tokens [s, h, w, C] of the recipe's axial slices, normed, with their affine.
 
-        slices: which (without a step); all of them take 14 MB each at 512² and patch 8 in the published network.
+        slices: which (without a step); left out, those from the first to the last that `roi` touches, or all,
+        at 14 MB a slice of 512² and patch 8 in the published network.
         """
         from flexict_core.encoders.token_map import TokenMap, token_affine
+        from flexict_core.recipe_steps import slice_stack
+        from flexict_core.resample import resampled_size
 
-        stack = super().prepare(volume, None)[0]  # [S, H, W]
-        first, last, step = slices.indices(len(stack))
+        if slices is None:
+            touched = None if roi is None else self._lesion_slices(volume, roi)
+            slices = slice(None) if touched is None else slice(int(touched[0]), int(touched[-1]) + 1)
+        count = resampled_size(volume.to_orientation("LPS"), self.recipe.spacing_mm)[0]
+        first, last, step = slices.indices(count)
         if step != 1 or last <= first:
-            raise EncoderError(f"slices {slices} of a volume with {len(stack)}: give a run of at least one")
+            raise EncoderError(f"slices {slices} of a volume with {count}: give a run of at least one")
         h, w = self.patch_size
-        tokens = self._patch_tokens(list(stack[first:last, None]))  # [s, N, C]
+        stack = _finite(slice_stack(volume, self.recipe, keep=range(first, last)), volume, self.recipe)
+        tokens = self._patch_tokens(list(stack[:, None]))  # [s, N, C]
         tokens = tokens.reshape(last - first, stack.shape[1] // h, stack.shape[2] // w, -1)
         return TokenMap(tokens, token_affine(volume, self.recipe, (1, h, w), first_slice=first))
 

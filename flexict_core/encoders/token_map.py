@@ -64,14 +64,22 @@ class TokenMap:
 
 
 def token_affine(
-    volume: Volume, recipe: Recipe, patch_zyx: tuple[int, int, int], *, first_slice: int = 0
+    volume: Volume,
+    recipe: Recipe,
+    patch_zyx: tuple[int, int, int],
+    *,
+    roi: Volume | None = None,
+    first_slice: int = 0,
 ) -> np.ndarray:
-    """[4, 4]: token index (x, y, z) → patch centre in LPS mm, for a whole-volume recipe; EncoderError for others.
+    """[4, 4]: token index (x, y, z) → patch centre in LPS mm; EncoderError for a recipe without a fixed grid.
 
-    patch_zyx: voxels (pixels) of the recipe's array a token covers; 1 along z for slices.
+    patch_zyx: voxels (pixels) of the recipe's array a token covers; 1 along z for slices. roi: the mask that a
+    ROI recipe is centred on.
     """
+    if recipe.kind in ("roi_adaptive", "roi_fixed"):
+        return _roi_affine(volume, recipe, patch_zyx, roi)
     if recipe.kind not in ("whole", "whole_resized", "slices"):
-        raise EncoderError(f"patch tokens need a whole-volume recipe, not {recipe.name!r}: use 'default'")
+        raise EncoderError(f"recipe {recipe.name!r} gives no patch tokens: use 'default'")
     lps = volume.to_orientation("LPS")
     fine = np.array(lps.affine)  # index on the resampled grid → mm; the first voxel keeps its centre
     fine[:3, :3] *= recipe.spacing_mm / np.linalg.norm(fine[:3, :3], axis=0)
@@ -90,3 +98,24 @@ def token_affine(
         step[row, row] = patch * scale
         step[row, 3] = patch * scale / 2 - 0.5 - before
     return fine @ step
+
+
+def _roi_affine(
+    volume: Volume, recipe: Recipe, patch_zyx: tuple[int, int, int], roi: Volume | None
+) -> np.ndarray:
+    """As `token_affine`, for a cube about a region that was stretched to the recipe's size."""
+    from flexict_core.preprocess import check_roi
+    from flexict_core.recipe_steps import roi_grid
+
+    check_roi(volume, recipe, roi)
+    cube, lengths = roi_grid(volume, recipe, roi)
+    step = np.eye(4)  # token index → index in the cube before it was resized
+    for axis, (length, patch) in enumerate(zip(lengths, patch_zyx, strict=True)):
+        row, middle = 2 - axis, (patch - 1) / 2  # of the first patch, in voxels of the recipe's array
+        if recipe.align_corners:
+            scale = (length - 1) / (recipe.size - 1)
+            step[row, row], step[row, 3] = patch * scale, middle * scale
+        else:
+            scale = length / recipe.size
+            step[row, row], step[row, 3] = patch * scale, (middle + 0.5) * scale - 0.5
+    return cube @ step

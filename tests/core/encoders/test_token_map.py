@@ -10,7 +10,7 @@ from flexict_core.encoders.flexict import SliceEncoder, VolumeEncoder
 from flexict_core.encoders.token_map import TokenMap, token_affine
 from flexict_core.encoders.vit import FlexiCTBackbone
 from flexict_core.encoders.weights import RANDOM_NETWORK, RandomWeights
-from flexict_core.errors import EncoderError, InputError
+from flexict_core.errors import EncoderError, InputError, MaskError
 from flexict_core.preprocess import RECIPES, Recipe, apply_recipe
 from flexict_core.volume import Volume
 
@@ -81,10 +81,75 @@ def test_slice_tokens_come_for_a_run_of_slices() -> None:
             encoder.tokens(volume, slices=wrong)
 
 
-def test_regions_have_no_tokens_yet() -> None:
-    encoder = VolumeEncoder("random-3d", RandomWeights(), recipe=RECIPES["roi_adaptive"], device="cpu")
-    with pytest.raises(EncoderError, match="whole-volume recipe, not 'roi_adaptive'"):
-        encoder.tokens(spotted((3.0, 3.0, 3.0), (20, 20, 20), "LPS"))
+def ball_mask(volume: Volume, centre_lps_mm: np.ndarray, radius_mm: float) -> Volume:
+    zyx = np.indices(volume.shape_zyx).reshape(3, -1)
+    apart = np.linalg.norm(volume.index_to_world(zyx[::-1].T) - centre_lps_mm, axis=1)
+    return volume.with_array((apart <= radius_mm).reshape(volume.shape_zyx))
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "SPL"])
+@pytest.mark.parametrize(
+    ("recipe", "radius_mm"), [("roi_adaptive", 24.0), ("roi_adaptive_2.0", 21.0), ("roi_fixed_64", 9.0)]
+)
+@pytest.mark.parametrize(
+    "shift_mm", [(0.0, 0.0, 0.0), (9.0, -7.0, 5.0), (-45.0, 50.0, 40.0)]
+)  # last: cut by the edge
+def test_the_bright_token_of_a_region_lies_at_the_spot(
+    recipe: str, radius_mm: float, shift_mm: tuple[float, ...], codes: str
+) -> None:
+    """The cube is centred on the mask, not on the spot: the map must say where the spot is all the same."""
+    volume = spotted((1.5, 1.5, 3.0), (60, 120, 110), codes)
+    roi = ball_mask(volume, SPOT_LPS_MM + shift_mm, radius_mm)
+    array = apply_recipe(volume, recipe, roi)[0].astype(np.float64)
+    patch = (8, 8, 8)
+    means = array.reshape(20, 8, 20, 8, 20, 8).mean(axis=(1, 3, 5))
+    affine = token_affine(volume, RECIPES[recipe], patch, roi=roi)
+    index = np.indices(means.shape)[::-1].reshape(3, -1)
+    where = (affine @ np.vstack([index, np.ones(index.shape[1])]))[:3].T
+
+    def agreement(
+        points: np.ndarray,
+    ) -> float:  # with the planted brightness there, whose closed form is known
+        hu = -1000 + 1900 * np.exp(-((np.linalg.norm(points - SPOT_LPS_MM, axis=1) / 18) ** 2))
+        return float(np.corrcoef(np.clip(hu, -1000, 1000), means.ravel())[0, 1])
+
+    assert agreement(where) > 0.999
+    for axis in range(3):  # a map that is off by one token agrees less
+        for sign in (-1, 1):
+            assert agreement(where + sign * affine[:3, axis]) < agreement(where) - 1e-4
+
+
+def test_tokens_of_a_region_come_with_its_grid() -> None:
+    volume = spotted((3.0, 3.0, 3.0), (40, 60, 60), "LPS")
+    roi = ball_mask(volume, SPOT_LPS_MM, 12.0)
+    weights = RandomWeights({**RANDOM_NETWORK, "patch_size": 32})
+    encoder = VolumeEncoder("random-3d", weights, recipe=RECIPES["roi_adaptive"], device="cpu")
+    out = encoder.tokens(volume, roi)
+    assert out.grid == (5, 5, 5)
+    z, y, x = out.index_at(SPOT_LPS_MM)
+    assert (z, y, x) == (2, 2, 2)
+    np.testing.assert_array_equal(out.affine, token_affine(volume, encoder.recipe, (32, 32, 32), roi=roi))
+    for wrong, told in (
+        (None, "needs a mask"),
+        (volume.with_array(np.zeros(volume.shape_zyx, bool)), "empty"),
+        (Volume(np.ones((3, 3, 3), bool), volume.affine), "grid"),
+    ):
+        with pytest.raises(MaskError, match=told):
+            encoder.tokens(volume, wrong)
+    with pytest.raises(EncoderError, match="'native' gives no patch tokens"):
+        token_affine(volume, RECIPES["native"], (8, 8, 8))
+
+
+def test_slice_tokens_of_a_lesion_are_its_run_of_slices() -> None:
+    recipe = Recipe("small", "slices", spacing_mm=4.0, size=32)
+    encoder = SliceEncoder("random-2d", RandomWeights(), recipe=recipe, device="cpu")
+    volume = spotted((3.0, 3.0, 2.0), (40, 60, 60), "LPS")
+    mask = np.zeros(volume.shape_zyx, bool)
+    mask[[10, 14], 5, 5] = True  # at 20 and 28 mm: slices 5 and 7 of 4 mm, and the one between
+    out = encoder.tokens(volume, volume.with_array(mask))
+    expected = encoder.tokens(volume, slices=slice(5, 8))
+    np.testing.assert_array_equal(out.affine, expected.affine)
+    np.testing.assert_allclose(out.tokens, expected.tokens, atol=1e-5)
 
 
 def token_map(tokens: np.ndarray) -> TokenMap:
