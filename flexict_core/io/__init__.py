@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ _LEAST_RANGE_HU = 20
 _ABSURD_HU = (-1500, 4000)  # below all matter; above all but metal
 _ABSURD_SHARE = 0.1
 _PADDING_VALUES = 8  # at most
+_SAMPLE = 200_000
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -101,33 +103,44 @@ def _check_finite(volume: Volume) -> None:
 
 
 def _check_hu(volume: Volume) -> None:
-    low, high = float(volume.array.min()), float(volume.array.max())
-    if high - low < _LEAST_RANGE_HU:
-        raise ImageError(
-            f"{volume.source}: not HU, values run from {low:g} to {high:g}, a range under {_LEAST_RANGE_HU}; "
-            f"give the CT before it was normalised"
-        )
-    _check_absurd(volume, low, high)
+    sample = _sample(volume.array)
+    _check_absurd(volume, sample)
+    if float(sample.max()) - float(sample.min()) < _LEAST_RANGE_HU:
+        low, high = _ends(volume)
+        if high - low < _LEAST_RANGE_HU:
+            raise ImageError(
+                f"{volume.source}: not HU, values run from {low:g} to {high:g}, a range under "
+                f"{_LEAST_RANGE_HU}; give the CT before it was normalised"
+            )
     least, most = _NEGATIVE_HU
     if not any(((plane >= least) & (plane <= most)).any() for plane in volume.array):
+        low, high = _ends(volume)
         raise ImageError(
             f"{volume.source}: not HU, values run from {low:g} to {high:g} and none lies between {least} and "
             f"{most}, where a CT has air, fat and noise; apply its rescale slope and intercept"
         )
 
 
-def _check_absurd(volume: Volume, low: float, high: float) -> None:
-    array, (least, most) = volume.array, _ABSURD_HU
-    above = np.count_nonzero(array > most) if high > most else 0
-    below = np.count_nonzero(array < least) if low < least else 0
-    if below > _ABSURD_SHARE * array.size:
-        values = array[array < least]
-        if len(np.unique(values[:: 1 + len(values) // 10_000])) <= _PADDING_VALUES:
-            below = 0
-    for count, words in ((above, f"above {most}"), (below, f"below {least}")):
-        if count > _ABSURD_SHARE * array.size:
+def _sample(array: np.ndarray) -> np.ndarray:
+    """Every n-th voxel each way, some hundred thousand: enough for shares, and quick."""
+    step = math.ceil((array.size / _SAMPLE) ** (1 / 3))
+    return array[::step, ::step, ::step]
+
+
+def _ends(volume: Volume) -> tuple[float, float]:
+    return float(volume.array.min()), float(volume.array.max())
+
+
+def _check_absurd(volume: Volume, sample: np.ndarray) -> None:
+    least, most = _ABSURD_HU
+    above = sample > most
+    below = sample < least
+    if len(np.unique(sample[below])) <= _PADDING_VALUES:
+        below = np.zeros_like(below)
+    for there, words in ((above, f"above {most}"), (below, f"below {least}")):
+        if (share := float(there.mean())) > _ABSURD_SHARE:
             raise ImageError(
-                f"{volume.source}: not HU, {count / array.size:.0%} of the values lie {words}; "
+                f"{volume.source}: not HU, {share:.0%} of the values lie {words}; "
                 f"check the rescale slope and intercept"
             )
 

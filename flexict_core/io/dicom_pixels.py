@@ -133,11 +133,11 @@ def _rescale(stored: np.ndarray, plane: Plane, out: np.ndarray) -> None:
         out[:] = stored * np.float64(plane.slope) + np.float64(plane.intercept)
         return
     # Whole numbers that fit, as `_hu_type` found: arithmetic modulo 2^16 gives them, whatever their sign.
-    np.copyto(out, stored, casting="unsafe")
+    if stored.dtype.itemsize == out.dtype.itemsize and stored.dtype.isnative:
+        stored = stored.view(out.dtype)
     if plane.slope != 1:
-        np.multiply(out, out.dtype.type(int(plane.slope)), out=out)
-    if plane.intercept != 0:
-        np.add(out, out.dtype.type(int(plane.intercept)), out=out)
+        stored = stored.astype(out.dtype, copy=False) * out.dtype.type(int(plane.slope))
+    np.add(stored, out.dtype.type(int(plane.intercept)), out=out, dtype=out.dtype, casting="unsafe")
 
 
 def _used_bits(header: Header, stored: np.ndarray) -> np.ndarray:
@@ -158,6 +158,8 @@ def _padding(header: Header, plane: Plane, stored: np.ndarray) -> np.ndarray | N
     ends = sorted(end * plane.slope + plane.intercept for end in (low, high))
     if _AIR_HU[0] <= ends[0] and ends[1] <= _AIR_HU[1]:
         return None  # air already
+    if stored.min() > high:
+        return None
     there = stored == low if low == high else (stored >= low) & (stored <= high)
     if not there.any():
         return None
