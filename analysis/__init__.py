@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analysis.audit import audit
 from analysis.stage_gradient import stage_gradient
 from analysis.survival import survival
 
@@ -23,6 +24,7 @@ _HOME = {
     "zero_shot_pairs": "analysis.zero_shot",
 }
 __all__ = [
+    "audit",
     "load_cohort",
     "project",
     "report_retrieval",

@@ -1,0 +1,1 @@
+"""Parts of the audit (`analysis.audit`): one file a question."""
