@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import analyse, embed, serve, survival
+from app.commands import analyse, audit, embed, serve, survival
 from app.console import one_line, print_error, program
 from flexict_core.errors import FlexictError, FlexictWarning
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for register in (embed.register, analyse.register, survival.register, serve.register):
+for register in (embed.register, analyse.register, audit.register, survival.register, serve.register):
     register(app)
 
 

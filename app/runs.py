@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.console import Console
-from app.drawings import Drawing, gradient_drawings, project_drawings, retrieve_drawings
+from app.drawings import Drawing, audit_drawings, gradient_drawings, project_drawings, retrieve_drawings
 from flexict_core.errors import CohortError, FigureExportError, InputError
 
 if TYPE_CHECKING:
+    from analysis.audit import AuditResult
     from analysis.cohort import Cohort
     from analysis.projection import ProjectionResult
     from analysis.results import Result
@@ -175,6 +176,18 @@ def run_reports(
     return result
 
 
+def run_audit(cohort: Cohort, *, out: Path, console: Console, **options: Any) -> AuditResult:
+    """Audit of a cohort with its files in `out`, its verdict beside the store; options as of `analysis.audit`."""
+    from analysis import audit
+    from analysis.audits.stamp import write_stamp
+
+    result = audit(cohort, progress=console.progress_line, **options)
+    finish(result, out, drawings=audit_drawings(result), cohort=cohort, console=console)
+    if (path := write_stamp(cohort, result)) is not None:
+        console.note(f"the verdict stands on later results of this cohort ({path})")
+    return result
+
+
 def finish(
     result: Result,
     out: Path,
@@ -189,6 +202,7 @@ def finish(
     """
     from analysis.export import export_result
 
+    result = _with_audit(result, cohort)
     written = [*export_result(result, out, command=result.command), *_write_left_out(cohort, out)]
     summary = result.summary()
     console.say(summary)
@@ -200,6 +214,14 @@ def finish(
     for line in by_stem(written):
         console.say(f"wrote {line}")
     console.show_json(result.to_dict())
+
+
+def _with_audit(result: Result, cohort: Cohort) -> Result:
+    """The result with the verdict of its cohort's audit among the warnings, where there was an audit."""
+    from analysis.audits.stamp import audit_verdict
+
+    said = None if result.command == "audit" else audit_verdict(cohort)
+    return result if said is None else replace(result, warnings=(*result.warnings, f"audit of this cohort: {said}"))
 
 
 def by_stem(paths: Sequence[Path]) -> list[str]:
