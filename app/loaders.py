@@ -6,6 +6,8 @@ They are shared between the sessions of a server: what they return is read, neve
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from flexict_core.errors import ImageError, StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.audit import AuditResult
     from analysis.cohort import Cohort
     from analysis.projection import Method, ProjectionResult
     from analysis.retrieval import NeighbourResult
@@ -146,6 +149,50 @@ def has_gradient(cohort: Cohort, settings: GradientSettings) -> bool:
 @st.cache_resource(show_spinner=False)
 def _gradient_shelf() -> dict[tuple[Any, ...], StageGradientResult]:
     """Oldest first. By hand, for Streamlit's cache cannot hold a function that reports its progress."""
+    return {}
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """What the audit page asks; order: the label's values from early to late, None where it is no stage."""
+
+    label: str | None
+    order: tuple[str, ...] | None
+    group: str | None
+    split: str | None
+    fields: tuple[str, ...]
+
+
+def audit(cohort: Cohort, settings: AuditSettings) -> AuditResult:
+    """The audit of these settings, from the shelf where it was made before; its verdict goes beside the store."""
+    from analysis import audit as make
+    from analysis.audits.stamp import write_stamp
+
+    shelf, key = _audit_shelf(), (cohort_key(cohort), settings)
+    if key not in shelf:
+        shelf[key] = make(
+            cohort,
+            label=settings.label,
+            order=settings.order,
+            fields=settings.fields or None,
+            group=settings.group,
+            split=settings.split,
+        )
+        with suppress(StoreError):  # a store that may only be read keeps no verdict
+            write_stamp(cohort, shelf[key])
+        while len(shelf) > _MOST_GRADIENTS:
+            shelf.pop(next(iter(shelf)))
+    return shelf[key]
+
+
+def has_audit(cohort: Cohort, settings: AuditSettings) -> bool:
+    """True when `audit` would answer at once."""
+    return (cohort_key(cohort), settings) in _audit_shelf()
+
+
+@st.cache_resource(show_spinner=False)
+def _audit_shelf() -> dict[tuple[Any, ...], AuditResult]:
+    """Oldest first."""
     return {}
 
 

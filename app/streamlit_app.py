@@ -22,6 +22,7 @@ PAGES = (
     ("case", "Case", ":material/radiology:"),
     ("stage_gradient", "Stage gradient", ":material/stairs:"),
     ("survival", "Survival", ":material/monitor_heart:"),
+    ("audit", "Audit", ":material/fact_check:"),
     ("export", "Export", ":material/download:"),
 )
 _STYLE = """<style>

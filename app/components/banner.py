@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from analysis.audits.stamp import audit_verdict
 from analysis.cohort import Cohort
 from app.components.plain_text import literal
 
@@ -23,3 +24,6 @@ def show_banner(cohort: Cohort | None, *, total: int | None = None) -> None:
             st.markdown(f"Encoder **{literal(cohort.encoder or cohort.embedding_id)}**", width="content")
             st.markdown(f"Licence {literal(cohort.licence or 'not stated')}", width="content")
         st.badge(RESEARCH_ONLY, icon=":material/info:", color="gray")
+        if cohort is not None:
+            said = audit_verdict(cohort)
+            st.caption(f"Audit: {literal(said) if said else 'not audited'}")

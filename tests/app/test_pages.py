@@ -20,7 +20,7 @@ from flexict_core.errors import FigureExportError
 from flexict_core.store import EmbeddingStore, import_vectors
 
 ROUTER = Path(__file__).parents[2] / "app" / "streamlit_app.py"
-PAGES = ("cohort", "map", "case", "stage_gradient", "export")
+PAGES = ("cohort", "map", "case", "stage_gradient", "audit", "export")
 Opener = Callable[..., AppTest]
 
 
