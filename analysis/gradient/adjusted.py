@@ -225,7 +225,8 @@ def _verdict(
     """Both tests must agree. "Explained" is a finding too, and needs evidence of its own.
 
     That is: a trend; adjusters that order the stages; the power to have seen an adjusted correlation of a third,
-    and an upper 97.5 % bound of it below what would be relevant; and an added concordance whose interval ends below what would matter.
+    and an upper 97.5 % bound of it below what would be relevant; and an added concordance whose interval ends
+    below what would matter.
     """
     if (p_conditional < alpha) != (p_freedman_lane < alpha):
         return "cannot tell", (
