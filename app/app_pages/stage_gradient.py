@@ -12,6 +12,7 @@ from app.components.gradient_settings import GradientSettings, choose_settings, 
 from app.components.plain_text import literal
 from app.components.tables import show_table
 from app.components.verdict_card import show_verdict
+from app.drawings import further_drawings
 from flexict_core.errors import CohortError
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def _exhibit(result: StageGradientResult) -> state.Exhibit:
     if result.adjusters is not None:
         beside = {"adjusters": (plots.adjusters_panel(result), plots.adjusters_panel_source(result))}
         drawn = {"scores_by_stage": drawn.pop("scores_by_stage"), **beside, **drawn}
+    for drawing in further_drawings(result):
+        drawn[drawing.stem.removeprefix("gradient_")] = (drawing.draw(), drawing.source())
     title = f"stage gradient of {result.parameters['stage']} in {result.provenance.cohort}"
     if result.adjusters is not None:
         title += f" beyond {', '.join(result.adjusters.columns)}"
