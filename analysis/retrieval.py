@@ -4,131 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from analysis.clinical import canonical
 from analysis.cohort import Cohort
 from analysis.gallery import Gallery, open_gallery, several_embeddings
-from analysis.neighbours import RRF_K, NeighbourResult, fusion_sentence, search, whole_number
+from analysis.hubness import hubness
+from analysis.matched_retrieval import CALIPER, Match, make_match
+from analysis.neighbours import RRF_K, NeighbourResult, search, whole_number
 from analysis.ranked_queries import Scored, score_queries
-from analysis.results import Interval, Result
+from analysis.results import Interval
+from analysis.retrieval_result import (
+    LabelRow,
+    MatchedControl,
+    MetricRow,
+    Protocol,
+    RetrievalResult,
+    interval_words,
+)
 from analysis.retrieval_scores import bootstrap_means, jackknife_interval, patient_split, published_split
 from flexict_core.errors import AnalysisError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MetricRow", "NeighbourResult", "RetrievalResult", "retrieval_metrics", "search"]
+__all__ = ["MetricRow", "NeighbourResult", "Protocol", "RetrievalResult", "retrieval_metrics", "search"]
 
-Protocol = Literal["loo", "split", "published"]
 _RESAMPLES = 1000
-_NO_INTERVAL = (float("nan"), float("nan"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricRow:
-    """Mean over queries with its 95 % interval, the expectation of random rankings, the difference."""
-
-    mean: float
-    ci: Interval | None
-    random: float
-    difference: float
-    difference_ci: Interval | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalResult(Result):
-    """How often near patients share a label. `metrics`: recall@k, precision@k, mAP; `per_query`: a row each.
-
-    recall@k is the share of queries with at least one hit among the k nearest, precision@k the share of hits
-    among them, mAP the mean over queries of the average precision of the full ranking. Higher is better.
-    """
-
-    command: ClassVar[str] = "retrieve"
-
-    label: str
-    protocol: Protocol
-    metrics: dict[str, MetricRow]
-    per_query: pd.DataFrame
-    queries: int
-    gallery: int
-    prevalence: float
-    space: str
-    fused: int = 1
-    neighbours: tuple[NeighbourResult, ...] = ()
-
-    def table(self) -> pd.DataFrame:
-        import pandas as pd
-
-        rows = [
-            {
-                "metric": name,
-                "mean": m.mean,
-                "ci_low": (m.ci or _NO_INTERVAL)[0],
-                "ci_high": (m.ci or _NO_INTERVAL)[1],
-                "random": m.random,
-                "difference": m.difference,
-                "difference_ci_low": (m.difference_ci or _NO_INTERVAL)[0],
-                "difference_ci_high": (m.difference_ci or _NO_INTERVAL)[1],
-            }
-            for name, m in self.metrics.items()
-        ]
-        return pd.DataFrame(rows)
-
-    def summary(self) -> str:
-        lines = [self.verdict]
-        for name, m in self.metrics.items():
-            lines.append(f"  {name:<13} {m.mean:.3f}  ({_words(m.ci)}; random {m.random:.3f})")
-        return "\n".join(lines)
-
-    def methods_text(self) -> str:
-        seed = self.provenance.seed
-        how = {
-            "loo": f"each of {self.queries} patients queried all others (at most {self.gallery})",
-            "split": f"patients were split at random (seed {seed}) within strata into {self.queries} queries "
-            f"and a gallery of {self.gallery}",
-            "published": "the published split was used (per stratum in sorted order, one generator with seed "
-            f"{seed}, shuffle, first half queries): {self.queries} queries, a gallery of {self.gallery}",
-        }[self.protocol]
-        text = (
-            f"Retrieval of {self.label}: {how}; rows of the same patient were excluded. For comparison, "
-            f"{self.space}. A hit has the query's label. Recall@k is the share of queries with at least one "
-            "hit among the k nearest, precision@k the share of hits, mAP the mean average precision of the "
-            f"full ranking; ties keep the lower index first. {self._interval_sentence()} The random values "
-            "are the exact expectations under a random ranking of each query's gallery."
-        )
-        return text + fusion_sentence(self.fused, self.provenance.parameters)
-
-    def _interval_sentence(self) -> str:
-        if self.protocol == "loo":
-            return (
-                "Intervals (95 %) are delete-one-patient jackknife with Student's t, because every patient "
-                "is query and gallery at once."
-            )
-        resamples = self.provenance.parameters["resamples"]
-        return (
-            f"Intervals are percentiles (2.5, 97.5) of {resamples:,} resamples of the query patients with "
-            "the gallery held fixed."
-        )
-
-    def details(self) -> dict[str, Any]:
-        metrics = {name: vars(m) for name, m in self.metrics.items()}
-        metrics["mAP"] = {**metrics["mAP"], "prevalence": self.prevalence}
-        return {
-            "label": self.label,
-            "protocol": self.protocol,
-            "queries": self.queries,
-            "gallery": self.gallery,
-            "metrics": metrics,
-            "per_query": self.per_query.to_dict(orient="records"),
-            "neighbours": [
-                {"query": found.query, **row}
-                for found in self.neighbours
-                for row in found.neighbours.to_dict(orient="records")
-            ],
-        }
 
 
 def retrieval_metrics(
@@ -138,6 +42,8 @@ def retrieval_metrics(
     k: Sequence[int] = (1, 3, 5, 10),
     protocol: Protocol = "loo",
     stratify: str | Sequence[Any] | np.ndarray | None = None,
+    match: Sequence[str] | pd.DataFrame | None = None,
+    caliper: float = CALIPER,
     patient_id: Sequence[Any] | None = None,
     rrf_k: int = RRF_K,
     seed: int = 42,
@@ -149,6 +55,10 @@ def retrieval_metrics(
     patients of each stratum query the rest), "published" (the same by the published study's draw of rows).
     The strata are the labels unless `stratify` is given. Patients without a label and queries whose label
     nobody in the gallery shares cannot be scored; they are left out and counted in `warnings`.
+
+    match: columns of the cohort (or a table of n rows) that a control holds equal: its queries meet only patients
+    of the same category and within `caliper` standard deviations of the number, so that the result also says what
+    is left when size or scanner are equal.
     """
     if protocol not in get_args(Protocol):
         raise AnalysisError(
@@ -176,11 +86,18 @@ def retrieval_metrics(
         )
     per_query = _per_query(scored, gallery, labels)
     metrics = _metrics(scored, _intervals(scored, gallery.patient_id, protocol, seed=seed, notes=notes))
+    matched = None
+    if match is not None:
+        like = make_match(*_match_table(match, first, gallery), caliper=caliper)
+        again = score_queries(gallery, queries, targets, labels.codes, ks=ks, rrf_k=rrf_k, match=like)
+        matched = _matched(again, gallery, like, protocol, asked=len(queries), label=labels.name, seed=seed)
     parameters = {
         "label": labels.name,
         "k": ks,
         "protocol": protocol,
         "stratify": None if stratify is None else strata.name,
+        "match": None if matched is None else list(matched.columns),
+        "caliper": None if matched is None else matched.caliper,
         "rrf_k": rrf_k,
         "interval": "jackknife over patients" if protocol == "loo" else "bootstrap of query patients",
         "resamples": None if protocol == "loo" else _RESAMPLES,
@@ -199,6 +116,9 @@ def retrieval_metrics(
         prevalence=float((scored.relevant / scored.valid).mean()),
         space=gallery.spaces[0].describe(),
         fused=len(gallery.spaces),
+        by_label=_by_label(scored, gallery.patient_id, labels, protocol, seed=seed),
+        hubness=hubness(scored.occurrences, gallery.patient_id[targets], k=max(ks), queries=scored.met),
+        matched=matched,
     )
 
 
@@ -274,6 +194,72 @@ def _per_query(scored: Scored, gallery: Gallery, labels: _Coded) -> pd.DataFrame
     return pd.DataFrame({**columns, **scores, "random_average_precision": scored.expected["mAP"]})
 
 
+def _match_table(
+    match: Sequence[str] | pd.DataFrame, data: Cohort | np.ndarray, gallery: Gallery
+) -> tuple[pd.DataFrame, list[str]]:
+    """The columns to match on, a row for each of the gallery, and their names."""
+    import pandas as pd
+
+    if isinstance(data, Cohort) and not isinstance(match, pd.DataFrame):
+        table = data.columns(list(match))
+    elif isinstance(match, pd.DataFrame):
+        table = match.reset_index(drop=True)
+    else:
+        raise AnalysisError("match names columns, but an array has none: give a table of its rows")
+    rows = data.n if isinstance(data, Cohort) else len(data)
+    if len(table) != rows:
+        raise AnalysisError(
+            f"the table to match on has {len(table)} rows for {rows} embeddings: give one a row"
+        )
+    if not len(table.columns):
+        raise AnalysisError("match is empty: name the columns that are to be equal")
+    return table.iloc[gallery.keep].reset_index(drop=True), [str(c) for c in table.columns]
+
+
+def _matched(
+    scored: Scored, gallery: Gallery, like: Match, protocol: Protocol, *, asked: int, label: str, seed: int
+) -> MatchedControl:
+    metrics = _metrics(scored, _intervals(scored, gallery.patient_id, protocol, seed=seed, notes=[]))
+    average, columns = metrics["mAP"], ", ".join(like.columns)
+    if average.difference_ci is None:
+        found = f"Among patients alike in {columns}: no interval, so nothing can be said"
+    else:
+        low, high = average.difference_ci
+        more = "still share" if low > 0 else "less often share" if high < 0 else "are not shown to share"
+        chance = (
+            "more often than at random"
+            if low > 0
+            else "than at random"
+            if high < 0
+            else "more often than at random"
+        )
+        found = f"Among patients alike in {columns} near ones {more} {label} {chance}"
+    return MatchedControl(
+        columns=like.columns,
+        description=like.describe(),
+        caliper=like.caliper,
+        queries=len(scored.queries),
+        left_out=asked - len(scored.queries),
+        candidates=float(scored.valid.mean()),
+        metrics=metrics,
+        verdict=f"{found}: mAP {average.mean:.3f} ({interval_words(average.ci)}), random {average.random:.3f}, "
+        f"{len(scored.queries)} queries, {asked - len(scored.queries)} left out",
+    )
+
+
+def _by_label(
+    scored: Scored, patient_id: np.ndarray, labels: _Coded, protocol: Protocol, *, seed: int
+) -> tuple[LabelRow, ...]:
+    """The metrics of the queries of each label value, in the order of the values."""
+    own, rows = labels.codes[scored.queries], []
+    for code, name in enumerate(labels.values):
+        if (of := own == code).any():
+            part = scored.part(of, code)
+            intervals = _intervals(part, patient_id, protocol, seed=seed, notes=[])
+            rows.append(LabelRow(label=name, queries=int(of.sum()), metrics=_metrics(part, intervals)))
+    return tuple(rows)
+
+
 def _metrics(scored: Scored, intervals: Sequence[Interval | None]) -> dict[str, MetricRow]:
     """`intervals` come in the order of `Scored.columns`: the scores, then their gains over chance."""
     means, size = scored.columns().mean(axis=0), len(scored.scores)
@@ -310,10 +296,6 @@ def _intervals(
     return found
 
 
-def _words(ci: Interval | None) -> str:
-    return "no interval" if ci is None else f"95 % CI {ci[0]:.3f} to {ci[1]:.3f}"
-
-
 def _verdict(label: str, average: MetricRow, queries: int) -> str:
     if average.difference_ci is None:
         return (
@@ -322,6 +304,6 @@ def _verdict(label: str, average: MetricRow, queries: int) -> str:
     low, high = average.difference_ci
     more = "more often than" if low > 0 else "less often than" if high < 0 else "no more often than"
     return (
-        f"Near patients share {label} {more} at random: mAP {average.mean:.3f} ({_words(average.ci)}), "
+        f"Near patients share {label} {more} at random: mAP {average.mean:.3f} ({interval_words(average.ci)}), "
         f"random {average.random:.3f}, {queries} queries"
     )

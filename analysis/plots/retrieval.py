@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.plots.forest import ForestRow, forest, forest_source
 from analysis.plots.theme import CATEGORY_COLOURS, FAINT, PT, Width, blank, finish, interval_trace, shown
 
 if TYPE_CHECKING:
@@ -71,3 +72,53 @@ def metrics_against_random(result: RetrievalResult, *, width: Width = "single") 
 def metrics_against_random_source(result: RetrievalResult) -> pd.DataFrame:
     """metric, mean, ci_low, ci_high, random, difference and its interval."""
     return result.table()
+
+
+def parts_against_random(result: RetrievalResult, *, width: Width = "single") -> go.Figure:
+    """mAP above a random ranking: of all queries, among matched patients, and of each label value."""
+    rows = _parts(result)
+    fig = forest(rows, title="mAP less that of random rankings", nothing=0.0, width=width)
+    interval = "jackknife over patients" if result.protocol == "loo" else "bootstrap over query patients"
+    notes = [f"Hits share {shown(result.label)}. Bars: 95 % intervals ({interval})."]
+    if (m := result.matched) is not None:
+        notes.append(
+            f"Matched: queries meet only patients like them in {shown(m.description)}, {m.candidates:.0f} on average."
+        )
+    caption = f"Retrieval of {shown(result.label)} by part ({result.queries} queries). {' '.join(notes)}"
+    return finish(fig, result.provenance, name="retrieval_parts", notes=notes, caption=caption)
+
+
+def parts_against_random_source(result: RetrievalResult) -> pd.DataFrame:
+    """estimate, value (difference of mAP), its interval, n queries, remark."""
+    return forest_source(_parts(result))
+
+
+def _parts(result: RetrievalResult) -> list[ForestRow]:
+    average = result.metrics["mAP"]
+    rows = [
+        ForestRow(
+            "All queries",
+            average.difference,
+            average.difference_ci,
+            result.queries,
+            None,
+            f"{average.mean:.3f}",
+        )
+    ]
+    if (m := result.matched) is not None:
+        own = m.metrics["mAP"]
+        rows.append(
+            ForestRow(
+                f"Alike in {', '.join(m.columns)}", own.difference, own.difference_ci, m.queries, None,
+                f"{own.mean:.3f}", kind=1,
+            )
+        )  # fmt: skip
+    for row in result.by_label[:14]:
+        own = row.metrics["mAP"]
+        rows.append(
+            ForestRow(
+                f"{result.label} {row.label}", own.difference, own.difference_ci, row.queries, None,
+                f"{own.mean:.3f}", kind=2,
+            )
+        )  # fmt: skip
+    return rows
