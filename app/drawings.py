@@ -147,10 +147,15 @@ def project_drawings(
 
 
 def retrieve_drawings(result: RetrievalResult) -> list[Drawing]:
-    """Each metric against a random ranking."""
+    """Each metric against a random ranking, and mAP by label and among matched patients."""
     from analysis.plots import retrieval as plots
 
     return [
+        Drawing(
+            "retrieve_parts",
+            lambda: plots.parts_against_random(result),
+            lambda: plots.parts_against_random_source(result),
+        ),
         Drawing(
             "retrieve_metrics",
             lambda: plots.metrics_against_random(result),

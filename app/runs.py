@@ -138,6 +138,8 @@ def run_retrieve(
     stratify: str | None = None,
     k: int = 10,
     rrf_k: int = 20,
+    match: Sequence[str] | None = None,
+    caliper: float = 0.5,
     seed: int = 42,
     console: Console,
 ) -> Result:
@@ -156,7 +158,9 @@ def run_retrieve(
         finish(found[0], out, cohort=cohorts[0], console=console)
         return found[0]
     console.progress_line("ranking")
-    scored = retrieval_metrics(data, label, protocol=protocol, stratify=stratify, rrf_k=rrf_k, seed=seed)
+    scored = retrieval_metrics(
+        data, label, protocol=protocol, stratify=stratify, rrf_k=rrf_k, match=match, caliper=caliper, seed=seed
+    )
     result = replace(scored, neighbours=tuple(found))
     for neighbours in found:
         console.say(neighbours.summary())

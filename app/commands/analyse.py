@@ -213,6 +213,13 @@ def retrieve(
     ] = None,
     k: Annotated[int, typer.Option("--k", help="Neighbours to list for --query.", min=1)] = 10,
     rrf_k: Annotated[int, typer.Option(help="Constant of the rank fusion.", min=1)] = 20,
+    match: Annotated[
+        str | None,
+        typer.Option(help="Columns that a control holds equal, such as size and scanner.", metavar="A,B"),
+    ] = None,
+    caliper: Annotated[
+        float, typer.Option(help="How near matched numbers must lie, in standard deviations.", min=0.0)
+    ] = 0.5,
     where: Where = None,
     id_replace: IdReplace = None,
     seed: Seed = 42,
@@ -240,6 +247,8 @@ def retrieve(
     if text is not None or report is not None:
         asked = f"--text {text!r}" if text is not None else f"--report {report!r}"
         words = _words(cohorts, asked=asked, checkpoint=checkpoint, text_model=text_model)
+    if match is not None and label is None:
+        raise InputError(f"--match {match!r} is a control of --label, and there is none: name the label")
     console = Console(quiet, as_json, figures=not no_figures)
     if stratify is not None and protocol is Protocol.LOO:
         console.note(f"--stratify {stratify} draws a split, and --protocol loo has none: it changes nothing")
@@ -257,6 +266,8 @@ def retrieve(
         stratify=stratify,
         k=k,
         rrf_k=rrf_k,
+        match=split_list(match) or None,
+        caliper=caliper,
         seed=seed,
         console=console,
     )
