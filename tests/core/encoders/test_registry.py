@@ -164,10 +164,7 @@ def test_the_licence_is_told_once_before_the_weights_are_used(
     (record,) = caplog.records
     assert "CC BY-NC-ND 4.0" in record.getMessage()
     assert "\n" not in record.getMessage()
-    code = (
-        "from flexict_core import load_encoder\n"
-        f"load_encoder('flexict-3d', checkpoint={str(checkpoint)!r}, device='cpu').load()"
-    )
+    code = "from flexict_core.encoders.checkpoint_source import tell_licence as t; t(); t()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.count("CC BY-NC-ND 4.0") == 1  # seen without any logging set up
     assert done.stdout == ""
