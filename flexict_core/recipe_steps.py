@@ -7,7 +7,9 @@ keeps are turned into floats.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -89,13 +91,37 @@ def _centred_cube(volume: Volume, score: _Score, side: int) -> np.ndarray:
     return cube
 
 
+def _once_a_volume(work: Callable[[Volume, float], Volume]) -> Callable[[Volume, float], Volume]:
+    """Kept as long as the volume it is made from: several recipes of one case share it."""
+    made: WeakKeyDictionary[Volume, tuple[float, Volume]] = WeakKeyDictionary()
+
+    @wraps(work)
+    def shared(volume: Volume, spacing_mm: float) -> Volume:
+        kept = made.get(volume)
+        if kept is None or kept[0] != spacing_mm:
+            kept = made[volume] = (spacing_mm, work(volume, spacing_mm))
+        return kept[1]
+
+    return shared
+
+
+@_once_a_volume
+def _turned_then_resampled(volume: Volume, spacing_mm: float) -> Volume:
+    return resample_linear(volume.to_orientation("LPS"), spacing_mm)
+
+
+@_once_a_volume
+def _resampled_then_turned(volume: Volume, spacing_mm: float) -> Volume:
+    return resample_linear(volume, spacing_mm).to_orientation("LPS")
+
+
 def _whole(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
-    fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
+    fine = _turned_then_resampled(volume, recipe.spacing_mm)
     return _centred_cube(fine, _score(fine, recipe), recipe.size)
 
 
 def _whole_resized(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
-    fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
+    fine = _turned_then_resampled(volume, recipe.spacing_mm)
     cube = _centred_cube(fine, _score(fine, recipe), max(fine.shape_zyx))
     return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
 
@@ -108,7 +134,7 @@ def slice_stack(
     volume: Volume, recipe: Recipe, *, keep: Sequence[int] | np.ndarray | None = None
 ) -> np.ndarray:
     """[S, size, size]: the axial slices of the LPS volume, or those numbered in `keep` (only they are resized)."""
-    fine = resample_linear(volume.to_orientation("LPS"), recipe.spacing_mm)
+    fine = _turned_then_resampled(volume, recipe.spacing_mm)
     score = _score(fine, recipe)
     depth, height, width = fine.shape_zyx
     side = max(height, width)
@@ -127,7 +153,7 @@ def _native(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
 
 
 def _roi_adaptive(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
-    fine = resample_linear(volume, recipe.spacing_mm).to_orientation("LPS")
+    fine = _resampled_then_turned(volume, recipe.spacing_mm)
     box = _adaptive_box(fine, recipe, roi)
     cube = _score(fine, recipe).of(fine.array[box])
     return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)

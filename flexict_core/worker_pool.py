@@ -140,6 +140,9 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     for process in processes:
         with suppress(Exception):
             process.terminate()
+    for process in processes:
+        with suppress(Exception):
+            process.join(2)  # none is left behind, and what it used is on this process's account
 
 
 _encoders: tuple[Encoder, ...] = ()  # of this worker process

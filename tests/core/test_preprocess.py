@@ -426,3 +426,29 @@ def test_mask_geometry_equals_the_published_pipeline(subject: str, shared: Path)
     centroid = mask.index_to_world(index[:, ::-1].mean(axis=0))
     np.testing.assert_allclose(centroid, numbers["centroid_lps_mm"], rtol=0, atol=1e-4)
     assert (np.ptp(index, axis=0) + 1).max() == numbers["bbox_max_extent_voxels_at_2mm"]
+
+
+def test_recipes_of_one_volume_share_its_resampling_and_let_go_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import gc
+    import weakref
+
+    from flexict_core import recipe_steps
+
+    calls: list[float] = []
+    plain = recipe_steps.resample_linear
+    monkeypatch.setattr(recipe_steps, "resample_linear", lambda v, mm: calls.append(mm) or plain(v, mm))
+    volume = Volume(noise((30, 33, 41)), grid(1.5, 1.5, 2.5))
+    roi = box_mask(volume, (8, 8, 8), (22, 24, 26))
+    first = {
+        name: apply_recipe(volume, name, roi) for name in ("roi_adaptive", "roi_adaptive_2.0", "default")
+    }
+    assert calls == [2.0, 2.0]  # as stored for both scales, and turned first for the whole volume
+    twin = Volume(volume.array, volume.affine)
+    for name, expected in first.items():
+        np.testing.assert_array_equal(
+            apply_recipe(twin, name, box_mask(twin, (8, 8, 8), (22, 24, 26))), expected
+        )
+    gone = weakref.ref(twin)
+    del twin
+    gc.collect()
+    assert gone() is None
