@@ -1,6 +1,6 @@
 """Several embeddings on the same patients and folds, and the adjusters alone beside them: paired differences.
 
-The interval of a difference inverts nothing: it is estimate ± z √V with
+The interval of a difference inverts nothing: it is estimate ± t √V with
 
     V = F + Σ_i w_i L_i − 2 √(w_a w_b) C,    w_i = 1 / (1 + max(|c_i − null_i| / √P_i − 1.5, 0)²),
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t
 
 from analysis.gradient.axis import CrossFit
 from analysis.gradient.data import StageData
@@ -79,14 +79,15 @@ class Candidate:
 class JointNull:
     """Concordances of all candidates under the same permutations of the stage, and what fixed scores would give.
 
-    observed [m]; null [m, B]; fixed [m, m]: jackknife covariance at the estimates; fixed_null [m, m]: its mean
-    under permutation.
+    n: patients; observed [m]; null [m, B]; fixed [m, m]: jackknife covariance at the estimates; fixed_null [m, m]:
+    its mean under permutation.
     """
 
     observed: np.ndarray
     null: np.ndarray
     fixed: np.ndarray
     fixed_null: np.ndarray
+    n: int
 
     def learning(self) -> np.ndarray:
         """[m, m] covariance from learning the axes, shrunk by each axis' signal-to-noise ratio."""
@@ -130,6 +131,7 @@ def joint_null(
         null=np.array([np.concatenate(own) for own in null]),
         fixed=jackknife_covariance(observed_scores, d.codes, K, groups=d.groups),
         fixed_null=fixed_null / max(done, 1),
+        n=d.n,
     )
 
 
@@ -184,13 +186,13 @@ def _all_pairs(candidates: Sequence[Candidate], joint: JointNull) -> tuple[Diffe
 
 
 def paired_difference(joint: JointNull, a: int, b: int) -> tuple[float, Interval, float]:
-    """Difference of two concordances, its 95 % interval and two-sided p (normal score test)."""
+    """Difference of two concordances, its 95 % interval and two-sided p (t with n − 1 degrees of freedom)."""
     difference, se = float(joint.observed[a] - joint.observed[b]), float(np.sqrt(joint.variance(a, b)))
     if se == 0.0:
         return difference, (difference, difference), 1.0
-    reach = norm.ppf(0.975) * se
+    reach = float(t.ppf(0.975, joint.n - 1)) * se
     interval = (float(max(difference - reach, -1.0)), float(min(difference + reach, 1.0)))
-    return difference, interval, float(2 * norm.sf(abs(difference) / se))
+    return difference, interval, float(2 * t.sf(abs(difference) / se, joint.n - 1))
 
 
 def score_interval(joint: JointNull, i: int, axis: CrossFit, d: StageData) -> Interval:

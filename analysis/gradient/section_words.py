@@ -125,8 +125,8 @@ def further_methods(r: StageGradientResult) -> list[str]:
             f"**Comparison.** On the same {c.n} patients, folds and {c.permutations} permutations: {shown}. "
             "Differences of concordance are paired; the variance of a difference is that of fixed scores "
             "(jackknife) and the part of the joint permutation variance that comes from learning the axes, shrunk "
-            "by each axis' signal-to-noise ratio. Two-sided normal p, Holm's correction over "
-            f"{len(c.pairs)} pairs."
+            "by each axis' signal-to-noise ratio. Two-sided p from Student's t with n − 1 degrees of freedom, Holm's "
+            f"correction over {len(c.pairs)} pairs."
         )
     return parts
 

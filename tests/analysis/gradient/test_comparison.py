@@ -136,8 +136,8 @@ def test_the_paired_interval_covers(effect: float, n: int) -> None:
 def test_a_strong_signal_takes_the_learning_variance_away() -> None:
     spread = np.random.default_rng(0).standard_normal((2, 500)) * 0.05 + 0.5
     fixed = np.diag([1e-4, 1e-4])
-    near = JointNull(np.array([0.5, 0.5]), spread, fixed, fixed)
-    far = JointNull(np.array([0.95, 0.95]), spread, fixed, fixed)
+    near = JointNull(np.array([0.5, 0.5]), spread, fixed, fixed, 60)
+    far = JointNull(np.array([0.95, 0.95]), spread, fixed, fixed, 60)
     assert far.variance(0, 1) < near.variance(0, 1) / 4
     assert far.variance(0, 1) >= 2e-4
 
