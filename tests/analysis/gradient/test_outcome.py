@@ -190,3 +190,33 @@ def test_kits_vital_status_is_text_and_needs_the_event_value(shared: Path) -> No
     time, event = read_outcome(table[days], table["vital_status"], event_value="dead")
     assert np.nansum(event) == (table["vital_status"] == "dead").sum()
     assert np.nanmin(time) > 0
+
+
+@pytest.mark.shared_data
+def test_sarcoma_has_too_few_deaths_for_three_variables_and_says_so(shared: Path) -> None:
+    import nibabel as nib
+
+    clinical = pd.read_csv(shared / "data/sts/clinical.csv")
+    X = []
+    for patient in clinical["patient_id"]:
+        image = nib.load(shared / "data/sts" / patient / "CT_mask.nii.gz")
+        inside = np.argwhere(np.asarray(image.dataobj) == 1) * np.abs(np.diagonal(image.affine)[:3])
+        X.append([len(inside) ** (1 / 3), *np.ptp(inside, axis=0), *inside.std(axis=0)])
+    result = stage_gradient(
+        np.array(X),
+        clinical["grade"].to_numpy(),
+        order="Low,Intermediate,High",
+        permutations=999,
+        duration=clinical["follow_up_days"].to_numpy(),
+        event=clinical["dead"].to_numpy(),
+    )
+    outcome = result.outcome
+    assert outcome is not None
+    assert (outcome.n, outcome.events) == (25, 7)
+    assert outcome.models[0].events_per_variable == 7.0
+    assert sum("events per variable, fewer than 10" in w for w in result.warnings) == len(outcome.models)
+    assert result.trend.p_value > 0.05
+    assert (
+        f"{result.minimum_detectable_concordance:.2f} could have been detected with 80 % power"
+        in result.verdict
+    )
