@@ -84,8 +84,9 @@ class Space:
     constant: int
 
     def place(self, vector: np.ndarray) -> np.ndarray:
-        """A vector [d] in the coordinates of `points`; zero vectors have no direction and are refused."""
-        return _unit(_scaled(vector[None], self), ["of the query"], self.standardised)[0]
+        """A vector [d] in the coordinates of `points`; for cosines, zero vectors have no direction: refused."""
+        scaled = _scaled(vector[None], self)
+        return (_unit(scaled, ["of the query"], self.standardised) if self.metric == "cosine" else scaled)[0]
 
     def describe(self) -> str:
         """How the vectors were compared, for a methods paragraph."""

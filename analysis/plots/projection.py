@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MOST_CATEGORIES = 12
 _FEWEST_NUMBERS = 7  # a numeric column with fewer different values is shown as categories
 OTHER, MISSING = "other", "missing"
+NAMES = {"umap": "UMAP", "pca": "PCA", "tsne": "t-SNE"}
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,12 @@ def projection_map(
         and (lost := np.count_nonzero(np.isnan(colour.numbers)))
     ):
         notes.append(f"Grey crosses: {MISSING} (n = {lost}).")
-    if result.method == "umap":
-        notes.append("UMAP is a picture: axes have no unit and distances are not measured.")
+    if result.method != "pca":
+        notes.append(
+            f"{NAMES[result.method]} is a picture: axes have no unit and distances are not measured."
+        )
     by = f" coloured by {colour.label}" if colour else ""
-    caption = f"{result.method.upper()} of {result.n} patients{by}. {_trust_sentence(result)}"
+    caption = f"{NAMES[result.method]} of {result.n} patients{by}. {_trust_sentence(result)}"
     return finish(fig, result.provenance, name="map", notes=notes, caption=caption)
 
 
@@ -169,8 +172,14 @@ def _trust_sentence(result: ProjectionResult) -> str:
     sample = "" if result.judged == result.n else f", {result.judged} patients sampled"
     return (
         f"Trustworthiness {result.trustworthiness:.3f}, continuity {result.continuity:.3f} "
-        f"(k = {result.k}{sample}; 1 is best), n = {result.n}."
+        f"(k = {result.k}{sample}; 1 is best), n = {result.n}.{_stability_sentence(result)}"
     )
+
+
+def _stability_sentence(result: ProjectionResult) -> str:
+    if result.stability is None or result.method == "pca":
+        return ""
+    return f" Neighbours that stay with {result.other_seeds} other seeds: {100 * result.stability:.0f} %."
 
 
 def _legend_mm(colour: Colouring | None) -> float:
@@ -287,7 +296,7 @@ def _axes(fig: go.Figure, result: ProjectionResult) -> None:
         titles = [f"PC {i} ({100 * v:.1f} % of variance)" for i, v in enumerate(shares, 1)]
         ticks: dict[str, Any] = {}
     else:
-        titles = ["UMAP 1 (arbitrary unit)", "UMAP 2 (arbitrary unit)"]
+        titles = [f"{NAMES[result.method]} {i} (arbitrary unit)" for i in (1, 2)]
         ticks = {"showticklabels": False, "ticks": ""}
     fig.update_xaxes(title_text=titles[0], **ticks)
     fig.update_yaxes(title_text=titles[1], scaleanchor="x", scaleratio=1, **ticks)
