@@ -134,10 +134,21 @@ def audit_drawings(result: AuditResult) -> list[Drawing]:
 def project_drawings(
     result: ProjectionResult, values: Sequence[Any] | None, *, label: str, order: Sequence[str] | None
 ) -> list[Drawing]:
-    """The map, coloured by one value a patient where given."""
+    """The map, coloured by one value a patient where given, and by cluster where there are any."""
     from analysis.plots import projection as plots
 
+    drawings = []
+    if (found := result.clusters) is not None:
+        names = ["none" if c < 0 else f"cluster {c}" for c in found.cluster]
+        drawings.append(
+            Drawing(
+                "project_clusters",
+                lambda: plots.projection_map(result, names, label="density cluster"),
+                lambda: plots.projection_map_source(result, names, label="density cluster"),
+            )
+        )
     return [
+        *drawings,
         Drawing(
             "project_map",
             lambda: plots.projection_map(result, values, label=label, order=order),

@@ -102,13 +102,21 @@ def run_project(
     out: Path,
     colour: str | None = None,
     order: str | None = None,
+    clusters: bool = False,
+    place: str | None = None,
     console: Console,
     **options: Any,
 ) -> ProjectionResult:
-    """Two-dimensional picture of a cohort with its files in `out`; options are those of `analysis.project`."""
+    """Two-dimensional picture of a cohort with its files in `out`; options are those of `analysis.project`.
+
+    place: "COLUMN=VALUE" of patients who take no part in the map and are placed on it by their neighbours.
+    """
     from analysis import project
     from analysis.clinical import parse_order, stage_codes
+    from analysis.clusters import find_clusters
+    from analysis.placement import place_new, set_apart
 
+    cohort, apart = (cohort, None) if place is None else set_apart(cohort, place)
     if order is not None and colour is None:
         raise CohortError(
             f"--order {order!r} orders the values of --colour, and there is none: name the column"
@@ -121,6 +129,11 @@ def run_project(
         labels, values = parsed.labels, [parsed.labels[c] if c >= 0 else None for c in codes]
     console.progress_line("drawing the map")
     result = project(cohort, **options)
+    if clusters:
+        console.progress_line("looking for clusters")
+        result = replace(result, clusters=find_clusters(cohort, seed=options.get("seed", 0)))
+    if apart is not None:
+        result = replace(result, placed=place_new(result, cohort, apart))
     drawings = project_drawings(result, values, label=colour or "", order=labels)
     finish(result, out, drawings=drawings, cohort=cohort, console=console)
     return result

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 class Method(StrEnum):
     UMAP = "umap"
     PCA = "pca"
+    TSNE = "tsne"
 
 
 class Protocol(StrEnum):
@@ -146,12 +147,19 @@ def project(
     id_column: IdColumn,
     out: Out,
     embedding: Embedding = None,
-    method: Annotated[Method, typer.Option(help="UMAP or principal components.")] = Method.UMAP,
+    method: Annotated[Method, typer.Option(help="UMAP, principal components or t-SNE.")] = Method.UMAP,
     neighbours: Annotated[int, typer.Option(help="Neighbours of a patient in UMAP's graph.", min=2)] = 15,
     min_dist: Annotated[float, typer.Option(help="How tightly UMAP packs.", min=0.0, max=1.0)] = 0.1,
     colour: Annotated[str | None, typer.Option(help="Column that colours the figure.", metavar="COL")] = None,
     order: Annotated[
         str | None, typer.Option(help="Order of the colour's values, when they are stages.", metavar="ORDER")
+    ] = None,
+    clusters: Annotated[
+        bool, typer.Option("--clusters", help="Look for density clusters and what they are rich in.")
+    ] = False,
+    place: Annotated[
+        str | None,
+        typer.Option(help="Patients to place on the map of the others by their neighbours.", metavar="COL=VALUE"),
     ] = None,
     where: Where = None,
     id_replace: IdReplace = None,
@@ -172,6 +180,8 @@ def project(
         method=method.value,
         n_neighbors=neighbours,
         min_dist=min_dist,
+        clusters=clusters,
+        place=place,
         seed=seed,
         console=Console(quiet, as_json, figures=not no_figures),
     )
