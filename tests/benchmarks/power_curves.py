@@ -79,8 +79,17 @@ def figure(table: pd.DataFrame):
         showlegend=True,
         legend={"x": 0.3, "y": 0.1},
     )
-    for axis in ("y", "y2"):
-        fig.add_hline(y=0.05, line={"width": 0.5 * PT, "color": FAINT, "dash": f"{2 * PT}px"}, yref=axis)
+    for x, y in (("x", "y"), ("x2", "y2")):
+        fig.add_shape(
+            type="line",
+            xref=f"{x} domain",
+            yref=y,
+            x0=0,
+            x1=1,
+            y0=0.05,
+            y1=0.05,
+            line={"width": 0.5 * PT, "color": FAINT, "dash": f"{2 * PT}px"},
+        )
     colours = ordered_colours(len(SIZES))
     for index, n in enumerate(SIZES):
         for claim, axes in (("trend p ≤ 0.05", ("x", "y")), ("beyond adjusters", ("x2", "y2"))):
