@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from analysis.audit import audit
+from analysis.probe import probe
 from analysis.stage_gradient import stage_gradient
 from analysis.survival import survival
 
@@ -26,6 +27,7 @@ _HOME = {
 __all__ = [
     "audit",
     "load_cohort",
+    "probe",
     "project",
     "report_retrieval",
     "retrieval_metrics",

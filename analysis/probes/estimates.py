@@ -1,0 +1,255 @@
+"""Intervals of a probe's metrics, comparison of embeddings, the published protocol, label efficiency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from analysis.gradient.axis import effective_directions
+from analysis.learning_interval import learning_interval
+from analysis.probes.learners import fit_path, grid
+from analysis.probes.metrics import BOUNDS, METRICS, PRIMARY, measure, primary
+from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
+from analysis.results import Interval
+
+RESAMPLES, NULL_SAMPLE, NULL_RESAMPLES = 400, 8, 100
+NULL_REPEATS = 2
+FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+# what tests/benchmarks/probe_calibration.py has shown to cover; everything else prints no interval
+SHOWN: frozenset[tuple[str, str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """Mean over repeats and its interval; `chance`: without any relation (mean of the refits to permuted labels)."""
+
+    mean: float
+    ci: Interval | None
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Primary metric of one embedding minus that of another, on identical folds."""
+
+    first: str
+    second: str
+    metric: str
+    difference: float
+    ci: Interval | None
+    p_value: float | None
+    p_holm: float | None
+
+
+@dataclass(frozen=True)
+class EfficiencyRow:
+    """Primary metric when only a share of the training labels is used; lowest and highest over the draws."""
+
+    fraction: float
+    labels: int
+    mean: float
+    lowest: float
+    highest: float
+    draws: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The published protocol: the best hyperparameter is chosen on the out-of-fold predictions that are reported."""
+
+    metrics: dict[str, float]
+    chosen: float
+    flatters: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Null:
+    """Metrics of refits to permuted outcomes: `values` [B, repeats] by metric, variance of fixed predictions."""
+
+    values: dict[str, np.ndarray]
+    fixed: dict[str, float]
+    directions: float
+
+    def spread(self, name: str, repeats: int) -> np.ndarray:
+        """[B] draws about their mean, scaled to the variance that an average over so many repeats has."""
+        return scaled(self.values[name], repeats)
+
+
+def scaled(values: np.ndarray, repeats: int) -> np.ndarray:
+    """[B] means of values [B, R], their spread shrunk from R to `repeats` repeats (variance components)."""
+    mean = values.mean(axis=1)
+    within = float(values.var(axis=1, ddof=1).mean())
+    seen = float(mean.var(ddof=1))
+    wanted = max(seen - within / values.shape[1], 0.0) + within / repeats
+    return mean.mean() + (mean - mean.mean()) * np.sqrt(wanted / seen if seen > 0 else 1.0)
+
+
+def bootstrap_weights(n: int, draws: int, seed: int) -> np.ndarray:
+    """[draws, n] how often each patient is drawn."""
+    return np.random.default_rng([seed, 2]).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
+
+
+def null_metrics(X: np.ndarray, q: Question, *, value: float, draws: int) -> Null:
+    """Refit to permuted outcomes with the hyperparameter that the folds chose most."""
+    truths, predicted = refits(X, q, value=value, draws=draws, repeats=NULL_REPEATS)
+    names = list(METRICS[q.task])
+    values = {name: np.empty((draws, NULL_REPEATS)) for name in names}
+    variances: dict[str, list[float]] = {name: [] for name in names}
+    W = bootstrap_weights(q.n, NULL_RESAMPLES, q.seed)
+    for b in range(draws):
+        for r in range(NULL_REPEATS):
+            for name, v in measure(q.task, truths[b], predicted[b, r : r + 1]).items():
+                values[name][b, r] = v[0]
+        if b < NULL_SAMPLE:
+            for name, v in measure(q.task, truths[b], predicted[b], W).items():
+                variances[name].append(float(np.nanvar(v, ddof=1)))
+    fixed = {name: float(np.mean(v)) for name, v in variances.items()}
+    return Null(values, fixed, effective_directions(X))
+
+
+def chance_of(name: str, truth: np.ndarray, classes: int) -> float | None:
+    """The metric's exact value without any relation, where it has one."""
+    return {
+        "balanced_accuracy": 1 / max(classes, 1),
+        "macro_auc": 0.5,
+        "c_index": 0.5,
+        "quadratic_kappa": 0.0,
+    }.get(name)
+
+
+def metric_rows(q: Question, crossed: Crossed, null: Null | None) -> dict[str, MetricRow]:
+    """Every metric with its interval, where one has been shown to cover."""
+    point = {k: float(v[0]) for k, v in measure(q.task, q.truth, crossed.predicted).items()}
+    if null is None:
+        return {k: MetricRow(v, None, chance_of(k, q.truth, q.classes)) for k, v in point.items()}
+    W = bootstrap_weights(q.n, RESAMPLES, q.seed)
+    drawn = measure(q.task, q.truth, crossed.predicted, W)
+    rows = {}
+    for name, value in point.items():
+        spread = null.spread(name, len(crossed.predicted))
+        exact = chance_of(name, q.truth, q.classes)
+        chance = float(spread.mean()) if exact is None else exact
+        ci = learning_interval(
+            value, fixed=float(np.nanvar(drawn[name], ddof=1)), null_fixed=null.fixed[name], null=spread,
+            chance=chance, directions=null.directions, bounds=BOUNDS[name],
+        )  # fmt: skip
+        rows[name] = MetricRow(value, ci if (q.task, q.learner, name) in SHOWN else None, chance)
+    return rows
+
+
+def differences(
+    q: Question, crossed: dict[str, Crossed], nulls: dict[str, Null] | None
+) -> tuple[Difference, ...]:
+    """Every pair of embeddings: paired difference of the primary metric, its p, and Holm's over all pairs."""
+    from scipy.stats import norm
+
+    name = PRIMARY[q.task]
+    W = bootstrap_weights(q.n, RESAMPLES, q.seed)
+    point = {e: float(measure(q.task, q.truth, c.predicted)[name][0]) for e, c in crossed.items()}
+    if nulls is None:
+        return tuple(
+            Difference(a, b, name, point[a] - point[b], None, None, None) for a, b in combinations(crossed, 2)
+        )
+    drawn = {e: measure(q.task, q.truth, c.predicted, W)[name] for e, c in crossed.items()}
+    rows, ps = [], []
+    for a, b in combinations(crossed, 2):
+        gap = point[a] - point[b]
+        spread = scaled(nulls[a].values[name] - nulls[b].values[name], len(crossed[a].predicted))
+        fixed = float(np.nanvar(drawn[a] - drawn[b], ddof=1))
+        whole = max(float(spread.var(ddof=1)), fixed)
+        ps.append(float(2 * norm.sf(abs(gap) / np.sqrt(whole))))
+        rows.append((a, b, gap))
+    corrected = holm(ps)
+    return tuple(
+        Difference(a, b, name, gap, None, p, h) for (a, b, gap), p, h in zip(rows, ps, corrected, strict=True)
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Scand. J. Stat. 6 (1979) 65)."""
+    order = np.argsort(p_values)
+    out, highest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        out[i] = highest
+    return out
+
+
+def published(X: np.ndarray, q: Question, nested_result: Crossed) -> tuple[Published, Crossed]:
+    """Every C on the same folds; the best by the out-of-fold predictions that are then reported."""
+    values = grid(q.task, q.learner, round(q.n * (1 - 1 / FOLDS)))
+    repeats = len(nested_result.assignment)
+    paths: list[list[np.ndarray]] = []
+    for assignment in nested_result.assignment:
+        held_out: list[np.ndarray] = []
+        for f in range(FOLDS):
+            held = assignment == f
+            path = fit_path(
+                q.task, q.learner, train=X[~held], target=q.truth[~held], test=X[held], values=values,
+                classes=q.classes, seed=q.seed,
+            )  # fmt: skip
+            for i, p in enumerate(path):
+                if f == 0:
+                    held_out.append(np.zeros((q.n, *p.shape[1:])))
+                held_out[i][held] = p
+        paths.append(held_out)
+    picked = [best(q, q.truth, path) for path in paths]
+    predicted = np.stack([path[i] for path, i in zip(paths, picked, strict=True)])
+    chosen = np.array([[values[i]] for i in picked])
+    own = {k: float(v[0]) for k, v in measure(q.task, q.truth, predicted).items()}
+    other = {k: float(v[0]) for k, v in measure(q.task, q.truth, nested_result.predicted).items()}
+    result = Published(own, float(np.median(chosen)), {k: own[k] - other[k] for k in own})
+    return result, Crossed(
+        predicted, chosen.repeat(FOLDS, axis=1), np.asarray(nested_result.assignment)[:repeats]
+    )
+
+
+def label_efficiency(
+    X: np.ndarray, q: Question, crossed: Crossed, *, draws: int
+) -> tuple[EfficiencyRow, ...]:
+    """Primary metric on the same held-out patients when 1–100 % of the training labels are used.
+
+    Shares are drawn within classes, at least one patient of each; the hyperparameter is the outer fold's own.
+    """
+    rng = np.random.default_rng([q.seed, 3])
+    rows = []
+    for fraction in FRACTIONS:
+        found, used = [], []
+        for r in range(min(draws, len(crossed.assignment))):
+            predicted = np.zeros(crossed.predicted.shape[1:])
+            for f in range(FOLDS):
+                held = crossed.assignment[r] == f
+                train = _share(np.flatnonzero(~held), strata(q, q.truth), fraction, rng)
+                used.append(train.size)
+                value = crossed.chosen[r, f]
+                if q.learner == "knn":
+                    value = min(value, train.size)
+                (predicted[held],) = fit_path(
+                    q.task, q.learner, train=X[train], target=q.truth[train], test=X[held], values=[value],
+                    classes=q.classes, seed=q.seed,
+                )  # fmt: skip
+            found.append(primary(q.task, q.truth, predicted))
+        rows.append(
+            EfficiencyRow(
+                fraction,
+                round(float(np.mean(used))),
+                float(np.mean(found)),
+                min(found),
+                max(found),
+                len(found),
+            )
+        )
+    return tuple(rows)
+
+
+def _share(rows: np.ndarray, codes: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """A share of the rows within codes; at least two in all and one of each code."""
+    kept = []
+    kinds = np.unique(codes[rows])
+    for code in kinds:
+        mine = rng.permutation(rows[codes[rows] == code])
+        kept.append(mine[: max(1 if kinds.size > 1 else 2, round(fraction * mine.size))])
+    return np.sort(np.concatenate(kept))
