@@ -69,7 +69,11 @@ class BrierRow:
 
 @dataclass(frozen=True)
 class AddedValue:
-    """Concordance gained by the embedding beyond the clinical columns, cross-fitted; its permutation test."""
+    """Concordance gained by the embedding beyond the clinical columns, cross-fitted; its permutation test.
+
+    `ci` is None: the score-test interval of the other measures was simulated for the gain too and covered 82 % at
+    n = 80 with a signal, so none is printed.
+    """
 
     columns: tuple[str, ...]
     baseline: float
@@ -172,7 +176,7 @@ def _log_hazard(d: SurvivalData, scores: np.ndarray, null: np.ndarray, direction
     drawn, null_information = per_sd(null)
     interval = learning_interval(
         float(value[0]),
-        fixed=1 / float(information[0]),
+        fixed=1 / float(information[0]) + float(value[0]) ** 2 / (2 * d.n),  # of the slope, and of the SD
         null_fixed=float(np.mean(1 / null_information)),
         null=drawn,
         chance=0.0,
@@ -251,22 +255,12 @@ def added_value(
     alone = float(concordance(base, d.time, d.event))
     both = float(concordance(base + extra, d.time, d.event))
     drawn = concordance(base[:, None] + null, d.time, d.event) - alone
-    null_fixed = float(np.mean([_paired_variance(d, base, column) for column in null.T[:NULL_SAMPLE]]))
-    interval = learning_interval(
-        both - alone,
-        fixed=_paired_variance(d, base, extra),
-        null_fixed=null_fixed,
-        null=drawn,
-        chance=float(drawn.mean()),
-        directions=effective_directions(d.X, basis=basis),
-        bounds=None,
-    )
     return AddedValue(
         columns=columns,
         baseline=alone,
         combined=both,
         gain=both - alone,
-        ci=interval,
+        ci=None,
         p_value=permutation_p_value(both - alone, drawn),
         permutations=GAIN_DRAWS,
     )
@@ -279,8 +273,3 @@ def _cox_residuals(eta: np.ndarray, time: np.ndarray, event: np.ndarray) -> np.n
     out = np.empty(time.size)
     out[sets.order] = sets.died - r * sets.so_far(sets.died / sets.at_risk(r))
     return out
-
-
-def _paired_variance(d: SurvivalData, base: np.ndarray, extra: np.ndarray) -> float:
-    left = concordance_jackknife(base + extra, d.time, d.event) - concordance_jackknife(base, d.time, d.event)
-    return jackknife_variance(left)

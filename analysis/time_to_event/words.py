@@ -43,15 +43,10 @@ def headline(c_index: Measure, added: AddedValue | None, logrank_p: float, *, by
         f"{c_index.mean:.3f} ({words})"
     )
     if added is not None:
-        if added.ci is None:
-            beyond = "what it adds cannot be told without an interval"
-        elif added.ci[0] > 0:
-            beyond = "and adds to them"
-        else:
-            beyond = "but is not shown to add to them"
+        beyond = "and adds to them" if added.p_value < 0.05 else "but is not shown to add to them"
         text += (
             f"; beside {', '.join(added.columns)} (C-index {added.baseline:.3f}) it gains {added.gain:+.3f} "
-            f"({interval_words(added.ci)}), {beyond}"
+            f"({number_p(added.p_value)} by permutation), {beyond}"
         )
     return text
 
