@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import analyse, audit, embed, serve, survival
+from app.commands import analyse, audit, embed, probe, serve, survival
 from app.console import one_line, print_error, program
 from flexict_core.errors import FlexictError, FlexictWarning
 
@@ -29,8 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for register in (embed.register, analyse.register, audit.register, survival.register, serve.register):
-    register(app)
+for command in (embed, analyse, audit, probe, survival, serve):
+    command.register(app)
 
 
 def _show_version(wanted: bool) -> None:

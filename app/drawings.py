@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from analysis.audit import AuditResult
+    from analysis.probe import ProbeResult
     from analysis.projection import ProjectionResult
     from analysis.retrieval import RetrievalResult
     from analysis.stage_gradient import StageGradientResult
@@ -88,6 +89,23 @@ def further_drawings(result: StageGradientResult) -> list[Drawing]:
     ]  # fmt: skip
     return [
         Drawing(f"gradient_{name}", partial(draw, result), partial(source, result))
+        for name, present, draw, source in asked
+        if present
+    ]
+
+
+def probe_drawings(result: ProbeResult) -> list[Drawing]:
+    """Metrics, label efficiency; the confusion matrix of classes and the calibration curve where there is one."""
+    from analysis.plots import probe as plots
+
+    asked: list[tuple[str, bool, Callable[..., Figure], Callable[..., pd.DataFrame]]] = [
+        ("metrics", True, plots.metrics_forest, plots.metrics_forest_source),
+        ("confusion", result.confusion is not None, plots.confusion_matrix, plots.confusion_matrix_source),
+        ("calibration", bool(result.calibration), plots.calibration_curve, plots.calibration_curve_source),
+        ("label_efficiency", True, plots.label_efficiency, plots.label_efficiency_source),
+    ]
+    return [
+        Drawing(f"probe_{name}", partial(draw, result), partial(source, result))
         for name, present, draw, source in asked
         if present
     ]

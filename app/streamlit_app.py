@@ -21,6 +21,7 @@ PAGES = (
     ("map", "Map", ":material/scatter_plot:"),
     ("case", "Case", ":material/radiology:"),
     ("stage_gradient", "Stage gradient", ":material/stairs:"),
+    ("probes", "Probes", ":material/network_node:"),
     ("survival", "Survival", ":material/monitor_heart:"),
     ("audit", "Audit", ":material/fact_check:"),
     ("export", "Export", ":material/download:"),

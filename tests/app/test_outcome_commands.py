@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load_cohort, survival
+from analysis import load_cohort, probe, survival
 from app.cli import main
 
 N = 60
@@ -141,3 +141,87 @@ def test_competing_events_censored_on_purpose(study: Path, run: Run) -> None:
     assert run("survival", *_options(study, *more, "--permutations", 99, "--quiet"))[0] == 0
     written = json.loads((study / "out/survival.json").read_text())
     assert any("cause-specific" in w for w in written["warnings"])
+
+
+def test_probe_writes_what_python_gives(study: Path, run: Run) -> None:
+    more = ("--target", "grade", "--protocol", "published", "--repeats", 2, "--permutations", 0, "--seed", 4)
+    status, out, _ = run("probe", *_options(study, *more))
+    assert status == 0
+    cohort = load_cohort(study / "store", None, study / "clinical.csv", id_column="pid")
+    expected = probe(cohort, "grade", protocol="published", repeats=2, permutations=0, seed=4)
+    written = json.loads((study / "out/probe.json").read_text())
+    assert written == json.loads(json.dumps(expected.to_dict()))
+    assert {"task", "protocol", "metrics", "per_class", "folds", "chosen_hyperparameters"} <= set(written)
+    assert set(written["metrics"]["macro_auc"]) >= {"mean", "ci"}
+    assert expected.summary() in out
+    assert "flatters" in out
+    assert len(pd.read_csv(study / "out/probe.csv")) == len(expected.table())
+    status, _, err = run("probe", *_options(study, "--target", "grade"))
+    assert (status, "--overwrite" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "metric"),
+    [
+        (("--target", "level", "--task", "ordinal", "--order", "1,2,3"), "quadratic_kappa"),
+        (("--target", "volume", "--task", "regress"), "r2"),
+        (("--target", "days", "--task", "survival", "--event", "dead"), "c_index"),
+        (("--target", "grade", "--learner", "knn"), "macro_pr_auc"),
+    ],
+)
+def test_probe_of_every_task(study: Path, run: Run, options: tuple[str, ...], metric: str) -> None:
+    more = (*options, "--repeats", 1, "--permutations", 0, "--json")
+    status, out, _ = run("probe", *_options(study, *more))
+    assert status == 0
+    assert metric in json.loads(out)["metrics"]
+
+
+def test_probe_compares_embeddings(study: Path, run: Run) -> None:
+    call = ("import", "--vectors", study / "v.csv", "--id", "pid", "--columns", "b,c", "--name", "less")
+    assert run(*call, "--store", study / "store", "--quiet")[0] == 0
+    more = (
+        "--embedding",
+        "net",
+        "--embedding",
+        "less",
+        "--target",
+        "volume",
+        "--task",
+        "regress",
+        "--repeats",
+        2,
+    )
+    status, out, _ = run("probe", *_options(study, *more, "--json"))
+    assert status == 0
+    (gap,) = json.loads(out)["differences"]
+    assert gap["difference"] > 0.3
+    assert gap["p_holm"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--target", "grad"), ("'grad'", "did you mean 'grade'")),
+        (("--target", "flat"), ("one class only", "same: 60")),
+        (("--target", "rare"), ("'rare'", "smaller than the 5 folds", "r: 2")),
+        (("--target", "volume"), ("'volume'", "--task regress")),
+        (("--target", "grade", "--task", "regress"), ("'grade'", "not a number")),
+        (("--target", "level", "--task", "ordinal"), ("--order",)),
+        (("--target", "level", "--task", "ordinal", "--order", "1,2"), ("'3'", "--order")),
+        (("--target", "days", "--task", "survival"), ("--event",)),
+        (("--target", "days", "--task", "survival", "--event", "status"), ("'status'", "--event-value")),
+        (
+            ("--target", "level", "--task", "ordinal", "--order", "1,2,3", "--protocol", "published"),
+            ("published",),
+        ),
+        (("--target", "grade", "--learner", "tree"), ("'tree'", "linear")),
+        (("--target", "grade", "--embedding", "net", "--embedding", "net"), ("twice",)),
+    ],
+)
+def test_options_of_probe(study: Path, run: Run, options: tuple[str, ...], says: tuple[str, ...]) -> None:
+    status, out, err = run("probe", *_options(study, *options, "--quiet"))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("flexict probe: error: ")
+    for word in says:
+        assert word in err
+    assert not (study / "out").exists()

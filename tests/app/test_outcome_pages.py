@@ -74,3 +74,17 @@ def test_survival_runs_at_the_click(study: Path, monkeypatch: pytest.MonkeyPatch
 def test_survival_without_times_says_so(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = _open(study, monkeypatch, "survival", "no_times.csv")
     assert "no column of times" in _text(at)
+
+
+def test_a_probe_runs_at_the_click(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = _open(study, monkeypatch, "probes")
+    assert "Press Run" in _text(at)
+    at.selectbox(key="probe-learner").set_value("Nearest patients")
+    at.button(key="run-probe").click().run()
+    assert not at.exception
+    assert not at.error
+    assert "balanced accuracy" in _text(at)
+    assert len(at.get("plotly_chart")) == 4
+    at.selectbox(key="probe-task").set_value("Number").run()
+    assert not at.exception
+    assert "Press Run" in _text(at)
