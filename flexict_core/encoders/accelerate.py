@@ -28,6 +28,7 @@ SWITCH = "FLEXICT_OPENVINO"
 WORTH_FLOP = 5e9  # of one block: below it torch is done before a graph is compiled
 _SHAPES = 4  # compiled graphs kept
 _SCORES = 2**25  # of attention, held at once
+_HIDDEN = 2**23  # values of the hidden layer, held at once
 _APART = "SNIPPETS_MODE"
 
 
@@ -67,7 +68,7 @@ class OpenVinoBlocks:
         request = self._request(block, x)
         sin, cos = self._whole(rope, x.shape[1])
         out = torch.empty(x.shape, dtype=torch.float32)  # [B, T, C]
-        inputs = [x.float().contiguous(), sin, cos, *_parameters(block)]
+        inputs = [x.float().contiguous(), sin, cos, *_parameters(block, _groups(block, self.precision))]
         for index, tensor in enumerate(inputs):
             request.set_input_tensor(index, _shared(tensor))
         request.set_output_tensor(0, _shared(out))
@@ -96,17 +97,22 @@ class OpenVinoBlocks:
         return self._compiled[key]
 
 
-def _parameters(block: Block) -> list[Tensor]:
-    """The weights in the order of the graph's inputs."""
+def _groups(block: Block, precision: str) -> int:
+    """Parts that the heads are dealt with in: two keep float32 below torch's peak of memory."""
+    return 2 if precision == "fp32" and block.attn.heads % 2 == 0 else 1
+
+
+def _parameters(block: Block, groups: int) -> list[Tensor]:
+    """The weights in the order of the graph's inputs: matrices first; q, k and v each by groups of heads."""
     attn, mlp = block.attn, block.mlp
     bias: Tensor | None = attn.qkv.bias
     if bias is None:
         bias = torch.zeros(len(attn.qkv.weight))
     elif isinstance(attn.qkv, MaskedKeyBiasLinear):
         bias = bias * attn.qkv.bias_mask
-    wide = [attn.qkv.weight, attn.proj.weight, mlp.fc1.weight, mlp.fc2.weight]
+    wide = [*attn.qkv.weight.chunk(3 * groups), attn.proj.weight, mlp.fc1.weight, mlp.fc2.weight]
     narrow = [
-        block.norm1.weight, block.norm1.bias, bias, attn.proj.bias, block.ls1.gamma,
+        block.norm1.weight, block.norm1.bias, *bias.chunk(3 * groups), attn.proj.bias, block.ls1.gamma,
         block.norm2.weight, block.norm2.bias, mlp.fc1.bias, mlp.fc2.bias, block.ls2.gamma,
     ]  # fmt: skip
     return [t.detach().contiguous() for t in wide] + [t.detach().float().contiguous() for t in narrow]
@@ -147,14 +153,15 @@ def _compile(block: Block, shape: tuple[int, ...], precision: str) -> Any:
     # In bfloat16 the generated kernel for all of attention is a quarter slower than its three parts by themselves;
     # in float32 it is the faster one.
     apart = precision == "bf16"
-    model = _graph(block, shape, rows=_rows(block, shape) if apart else None)
+    groups = _groups(block, precision)
+    model = _graph(block, shape, rows=_rows(block, shape) if apart else None, groups=groups)
     if apart:
         try:
             return (
                 ov.Core().compile_model(model, "CPU", {**settings, _APART: "DISABLE"}).create_infer_request()
             )
         except RuntimeError:  # a version that knows no such setting
-            model = _graph(block, shape, rows=None)
+            model = _graph(block, shape, rows=None, groups=groups)
     return ov.Core().compile_model(model, "CPU", settings).create_infer_request()
 
 
@@ -164,10 +171,11 @@ def _rows(block: Block, shape: tuple[int, ...]) -> int:
     return max(32, min(tokens, _SCORES // (batch * block.attn.heads * tokens)))
 
 
-def _graph(block: Block, shape: tuple[int, ...], *, rows: int | None) -> openvino.Model:
+def _graph(block: Block, shape: tuple[int, ...], *, rows: int | None, groups: int) -> openvino.Model:
     """One block; inputs: x [B, T, C], sin and cos [T, D], then `_parameters`. T tokens, H heads of D.
 
-    rows: queries that attention takes at a time, as products and a softmax; None leaves it whole.
+    rows: queries that attention takes at a time, as products and a softmax; None leaves it whole. groups: parts
+    that the heads are dealt with in.
     """
     import openvino as ov
     from openvino import opset13 as op
@@ -177,9 +185,12 @@ def _graph(block: Block, shape: tuple[int, ...], *, rows: int | None) -> openvin
     weight_type = ov.Type.bf16 if block.attn.qkv.weight.dtype == torch.bfloat16 else ov.Type.f32
     sizes = [(batch, tokens, width), (tokens, width // heads), (tokens, width // heads)]
     inputs = [op.parameter(list(size), ov.Type.f32) for size in sizes]
-    for index, tensor in enumerate(_parameters(block)):
-        inputs.append(op.parameter(list(tensor.shape), weight_type if index < 4 else ov.Type.f32))
-    x, sin, cos, w_qkv, w_proj, w_fc1, w_fc2, g1, b1, b_qkv, b_proj, ls1, g2, b2, b_fc1, b_fc2, ls2 = inputs
+    matrices = 3 * groups + 3
+    for index, tensor in enumerate(_parameters(block, groups)):
+        inputs.append(op.parameter(list(tensor.shape), weight_type if index < matrices else ov.Type.f32))
+    x, sin, cos, *w_qkv = inputs[: 3 + 3 * groups]
+    w_proj, w_fc1, w_fc2, g1, b1, *b_qkv = inputs[3 + 3 * groups : 8 + 6 * groups]
+    b_proj, ls1, g2, b2, b_fc1, b_fc2, ls2 = inputs[8 + 6 * groups :]
 
     def linear(value: Any, weight: Any, bias: Any) -> Any:
         if weight_type == ov.Type.bf16:
@@ -202,16 +213,48 @@ def _graph(block: Block, shape: tuple[int, ...], *, rows: int | None) -> openvin
     def integers(*values: int) -> Any:
         return op.constant(list(values), dtype="int64")
 
-    qkv = linear(norm(x, g1, b1), w_qkv, b_qkv)  # [B, T, 3 C]
-    qkv = op.reshape(qkv, integers(batch, tokens, 3, heads, width // heads), False)
-    parts = op.split(op.transpose(qkv, integers(2, 0, 3, 1, 4)), op.constant(0, dtype="int64"), 3).outputs()
-    q, k, v = (op.squeeze(part, integers(0)) for part in parts)  # [B, H, T, D]
-    out = _attention(turned(q), turned(k), v, rows=rows, shape=(tokens, width // heads))  # [B, H, T, D]
+    def by_head(weight: Any, bias: Any) -> Any:
+        value = linear(normed, weight, bias)  # [B, T, some of C]
+        split = op.reshape(value, integers(batch, tokens, heads // groups, width // heads), False)
+        return op.transpose(split, integers(0, 2, 1, 3))  # [B, some of H, T, D]
+
+    normed = norm(x, g1, b1)  # [B, T, C]
+    outs = []
+    for group in range(groups):
+        q, k, v = (by_head(w_qkv[part], b_qkv[part]) for part in range(group, 3 * groups, groups))
+        outs.append(_attention(turned(q), turned(k), v, rows=rows, shape=(tokens, width // heads)))
+    out = _joined(outs, axis=1)  # [B, H, T, D]
     out = op.reshape(op.transpose(out, integers(0, 2, 1, 3)), integers(batch, tokens, width), False)
     x = op.add(x, op.multiply(linear(out, w_proj, b_proj), ls1))  # [B, T, C]
-    hidden = op.gelu(linear(norm(x, g2, b2), w_fc1, b_fc1), "erf")  # [B, T, hidden]
-    x = op.add(x, op.multiply(linear(hidden, w_fc2, b_fc2), ls2))  # [B, T, C]
+
+    def mlp(value: Any) -> Any:
+        hidden = op.gelu(linear(norm(value, g2, b2), w_fc1, b_fc1), "erf")  # [B, some of T, hidden]
+        return op.add(value, op.multiply(linear(hidden, w_fc2, b_fc2), ls2))  # [B, some of T, C]
+
+    # the hidden layer is the widest thing there is: some tokens at a time keep memory below torch's
+    step = max(32, _HIDDEN // (batch * block.mlp.fc1.out_features))
+    x = _joined([mlp(part) for part in _sliced(x, tokens, step, axis=1)], axis=1)  # [B, T, C]
     return ov.Model([op.result(x)], inputs, "flexict_block")
+
+
+def _sliced(value: Any, length: int, step: int, *, axis: int) -> list[Any]:
+    """Parts of at most `step` along an axis of `length`."""
+    from openvino import opset13 as op
+
+    if step >= length:
+        return [value]
+    return [
+        op.slice(
+            value, *(op.constant([i], dtype="int64") for i in (start, min(start + step, length), 1, axis))
+        )
+        for start in range(0, length, step)
+    ]
+
+
+def _joined(parts: list[Any], *, axis: int) -> Any:
+    from openvino import opset13 as op
+
+    return parts[0] if len(parts) == 1 else op.concat(parts, axis)
 
 
 def _attention(q: Any, k: Any, v: Any, *, rows: int | None, shape: tuple[int, int]) -> Any:
@@ -223,8 +266,7 @@ def _attention(q: Any, k: Any, v: Any, *, rows: int | None, shape: tuple[int, in
     tokens, width = shape
     q = op.multiply(q, op.constant(width**-0.5, dtype="float32"))
     parts = []
-    for start in range(0, tokens, rows):
-        bounds = [op.constant([i], dtype="int64") for i in (start, min(start + rows, tokens), 1, 2)]
-        scores = op.matmul(op.slice(q, *bounds), k, False, True)  # [B, H, rows, T]
+    for some in _sliced(q, tokens, rows, axis=2):
+        scores = op.matmul(some, k, False, True)  # [B, H, rows, T]
         parts.append(op.matmul(op.softmax(scores, -1), v, False, False))  # [B, H, rows, D]
-    return op.concat(parts, 2)
+    return _joined(parts, axis=2)

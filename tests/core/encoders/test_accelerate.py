@@ -71,11 +71,12 @@ def test_the_original_s_values_come_out(
             np.testing.assert_allclose(out, want, atol=1e-4)
 
 
-def test_attention_by_parts_is_attention(small_network: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_by_parts_are_the_tokens(small_network: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 1, 24, 32, 24, generator=torch.Generator().manual_seed(6))
     out = []
-    for scores in (1, 10**9):  # 32 of the 41 queries at a time, and all
-        monkeypatch.setattr(accelerate, "_SCORES", scores)
+    for most in (1, 10**9):  # 32 of the 41 tokens at a time, and all
+        monkeypatch.setattr(accelerate, "_SCORES", most)
+        monkeypatch.setattr(accelerate, "_HIDDEN", most)
         net = small_network()
         net.run_block = OpenVinoBlocks("bf16")
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
