@@ -34,7 +34,7 @@ def verdict(
     readable = [f.name for f in fields if f.verdict != NOT_SHOWN]
     if confounders:
         parts.append(
-            f"{_named(confounders)} can be read from the embedding and go with {label}: adjust for them"
+            f"{_named(confounders)} can be read from the embedding and {_go(confounders)} with {label}: adjust for them"
         )
     elif readable:
         against = f", none of them shown to go with {label}" if label else ""
@@ -66,6 +66,10 @@ def _overlap_words(overlap: Sequence[Overlap]) -> str:
     if overlap and all(o.status == NONE for o in overlap):
         return "the encoder was not pretrained"
     return "overlap with the pretraining data is unknown"
+
+
+def _go(names: Sequence[str]) -> str:
+    return "goes" if len(names) == 1 else "go"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -66,7 +66,7 @@ def test_a_planted_site_tops_the_ledger_and_is_called_a_confounder(found: AuditR
     assert first.ci is not None
     assert 0.5 < first.ci[0] < first.readability < first.ci[1] <= 1
     assert [f.name for f in found.confounders] == ["site"]
-    assert "site can be read from the embedding and go with label" in found.verdict
+    assert "site can be read from the embedding and goes with label" in found.verdict
 
 
 def test_leaving_the_site_out_takes_the_gradient_away(found: AuditResult) -> None:
