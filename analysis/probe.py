@@ -51,6 +51,7 @@ class ProbeResult(Result):
     `metrics`: of the embedding `embedding` (the first given); `truth` as in `probes.data`; `predicted` [n, K]
     probabilities, [n] values or risks, out of fold and averaged over repeats; `confusion` [K, K] counts averaged
     over repeats (true class first), `calibration` rows (predicted, observed, n); `differences` between embeddings.
+    All of it is nested; `published` stands beside it.
     """
 
     command: ClassVar[str] = "probe"
@@ -157,12 +158,13 @@ def probe(
         }
     rows = {name: metric_rows(q, c, nulls[name] if nulls else None) for name, c in crossed.items()}
     first = next(iter(crossed))
-    shown, flattered = crossed[first], None
+    own = crossed[first]
+    flattered = None
     if protocol == "published":
         say("the published protocol")
-        flattered, shown = published(d.embeddings[first], q, shown)
+        flattered = published(d.embeddings[first], q, own)
     say("label efficiency")
-    efficiency = label_efficiency(d.embeddings[first], q, crossed[first], draws=min(count, EFFICIENCY_DRAWS))
+    efficiency = label_efficiency(d.embeddings[first], q, own, draws=min(count, EFFICIENCY_DRAWS))
     notes = list(d.warnings)
     if not draws or all(m.ci is None for m in rows[first].values()):
         notes.append(f"no intervals: none has been shown to cover for the {learner} probe of task {task}")
@@ -185,16 +187,16 @@ def probe(
         embedding=first,
         labels=d.labels,
         metrics=rows[first],
-        **_by_class(q, shown, d.labels),
-        calibration=_calibration(q, shown),
+        **_by_class(q, own, d.labels),
+        calibration=_calibration(q, own),
         efficiency=efficiency,
         published=flattered,
         others={name: r for name, r in rows.items() if name != first},
         differences=differences(q, crossed, nulls),
         hyperparameter=parameter_name(task, learner),
-        chosen=shown.chosen,
+        chosen=own.chosen,
         truth=d.truth,
-        predicted=shown.predicted.mean(axis=0),
+        predicted=own.predicted.mean(axis=0),
         patient_id=d.patient_id,
     )
 

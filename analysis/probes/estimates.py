@@ -178,10 +178,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return out
 
 
-def published(X: np.ndarray, q: Question, nested_result: Crossed) -> tuple[Published, Crossed]:
+def published(X: np.ndarray, q: Question, nested_result: Crossed) -> Published:
     """Every C on the same folds; the best by the out-of-fold predictions that are then reported."""
     values = grid(q.task, q.learner, round(q.n * (1 - 1 / FOLDS)))
-    repeats = len(nested_result.assignment)
     paths: list[list[np.ndarray]] = []
     for assignment in nested_result.assignment:
         held_out: list[np.ndarray] = []
@@ -198,13 +197,10 @@ def published(X: np.ndarray, q: Question, nested_result: Crossed) -> tuple[Publi
         paths.append(held_out)
     picked = [best(q, q.truth, path) for path in paths]
     predicted = np.stack([path[i] for path, i in zip(paths, picked, strict=True)])
-    chosen = np.array([[values[i]] for i in picked])
     own = {k: float(v[0]) for k, v in measure(q.task, q.truth, predicted).items()}
     other = {k: float(v[0]) for k, v in measure(q.task, q.truth, nested_result.predicted).items()}
-    result = Published(own, float(np.median(chosen)), {k: own[k] - other[k] for k in own})
-    return result, Crossed(
-        predicted, chosen.repeat(FOLDS, axis=1), np.asarray(nested_result.assignment)[:repeats]
-    )
+    chosen = float(np.median([values[i] for i in picked]))
+    return Published(own, chosen, {k: own[k] - other[k] for k in own})
 
 
 def label_efficiency(

@@ -51,7 +51,9 @@ def one_run(rng: np.random.Generator, task: str, learner: str, setting):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", default="classify")
     parser.add_argument("--learner", default="linear")
     parser.add_argument("--runs", type=int, default=200)
@@ -59,7 +61,9 @@ def main() -> None:
     args = parser.parse_args()
     # here every interval is wanted, also those that are not printed to users
     estimates.SHOWN = frozenset((args.task, args.learner, m) for m in METRICS[args.task])
-    print("| task | learner | n | d | signal | metric | truth | mean estimate | covered % | above % | width |")
+    print(
+        "| task | learner | n | d | signal | metric | truth | mean estimate | covered % | above % | width |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for number, setting in enumerate(SETTINGS):
         if args.setting not in (None, number):
@@ -72,7 +76,17 @@ def main() -> None:
             covered = 100 * np.mean((ci[:, 0] <= true) & (true <= ci[:, 1]))
             above, width = 100 * np.mean(ci[:, 0] > true), np.mean(ci[:, 1] - ci[:, 0])
             mean = np.mean([r[name].mean for r, _ in runs])
-            cells = [args.task, args.learner, *setting, name, f"{true:.3f}", f"{mean:.3f}", f"{covered:.1f}", f"{above:.1f}", f"{width:.3f}"]
+            cells = [
+                args.task,
+                args.learner,
+                *setting,
+                name,
+                f"{true:.3f}",
+                f"{mean:.3f}",
+                f"{covered:.1f}",
+                f"{above:.1f}",
+                f"{width:.3f}",
+            ]
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
