@@ -15,6 +15,7 @@ from analysis.results import Provenance, array_sha256
 from flexict_core.errors import AnalysisError
 
 Metric = Literal["cosine", "euclidean"]
+_FEW, _LARGE = 8, 20_000  # queries and rows from which on a product beats building an index
 _CHUNK = 256  # rows re-ranked at a time: [256, candidates, d] float64 stays near 100 MB
 
 
@@ -141,9 +142,13 @@ def nearest_rows(
     Values are cosines (rows of length one, descending) or Euclidean distances (ascending); ties keep the
     lower index first. FAISS finds candidates in float32; they are ranked in float64, and a query whose k-th
     value is within float32 error of what was left out gets more candidates, so rounding never changes the
-    answer.
+    answer. A few queries of a large table are one product: building an index would take longer than they do
+    (`analysis.large_search` keeps one for many searches).
     """
-    n, index = len(points), _faiss_index(points, metric)
+    n = len(points)
+    if metric == "cosine" and len(queries) <= _FEW and n > _LARGE:
+        return _directly(points, queries, k)
+    index = _faiss_index(points, metric)
     indices = np.empty((len(queries), k), dtype=np.int64)
     values = np.empty((len(queries), k))
     open_rows, fetch = np.arange(len(queries)), min(n, 2 * k + 16)
@@ -163,6 +168,17 @@ def nearest_rows(
             still_open.append(rows[~sure])
         open_rows, fetch = np.concatenate(still_open), min(n, 4 * fetch)
     return indices, values if metric == "cosine" else np.sqrt(-np.minimum(values, 0.0))
+
+
+def _directly(points: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    cosine = queries @ points.T
+    kth = np.partition(cosine, len(points) - k, axis=1)[:, len(points) - k]
+    indices, values = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k))
+    for i, own in enumerate(cosine):
+        found = np.flatnonzero(own >= kth[i])  # ascending, and all that tie with the k-th
+        order = np.argsort(-own[found], kind="stable")[:k]
+        indices[i], values[i] = found[order], own[found[order]]
+    return indices, values
 
 
 def _faiss_index(points: np.ndarray, metric: Metric) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.large_search import LargeIndex, _codes
+from analysis.vectors import nearest_rows
 from flexict_core.errors import AnalysisError
 
 N, DIM = 40_000, 24
@@ -93,3 +94,14 @@ def test_bad_vectors_are_refused() -> None:
         LargeIndex(X)
     with pytest.raises(AnalysisError, match="shape"):
         LargeIndex(np.ones(4))
+
+
+def test_a_few_queries_of_a_large_table_get_what_many_get(vectors: np.ndarray) -> None:
+    points = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float64)
+    points[30_000] = points[5]
+    queries = points[[5, 100, *range(2000, 2010)]]
+    many = nearest_rows(points, queries, 10, metric="cosine")
+    few = nearest_rows(points, queries[:2], 10, metric="cosine")
+    np.testing.assert_array_equal(few[0], many[0][:2])
+    np.testing.assert_allclose(few[1], many[1][:2], atol=1e-14)
+    assert few[0][0, :2].tolist() == [5, 30_000]
