@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 
 import torch
@@ -94,5 +94,7 @@ class PatchEmbed(nn.Module):
         if sides != tuple(weight.shape[2:]):
             weight = resample_kernel(weight, sides)  # [C, in, *sides]
         conv = F.conv2d if self.axes == 2 else F.conv3d
-        features = conv(x, weight, self.proj.bias, stride=sides)  # [B, C, *grid]
+        # on a CPU this convolution takes ten times as long in bfloat16
+        with torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else nullcontext():
+            features = conv(x, weight, self.proj.bias, stride=sides)  # [B, C, *grid]
         return features.flatten(2).transpose(1, 2), grid  # [B, N, C]

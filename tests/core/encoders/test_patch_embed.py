@@ -93,3 +93,15 @@ def test_sizes_that_do_not_divide_are_refused(
 ) -> None:
     with pytest.raises(EncoderError, match=told):
         PatchEmbed(4, 1, patch_size=8, axes=2)(torch.zeros(1, 1, *space), patch_size)
+
+
+@pytest.mark.parametrize("patch_size", [None, 4])
+def test_on_a_cpu_patches_stay_float32_under_autocast(patch_size: int | None) -> None:
+    embed = PatchEmbed(4, 1, patch_size=8, axes=3)
+    x = torch.randn(1, 1, 8, 16, 8, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        expected, _ = embed(x, patch_size)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            tokens, _ = embed(x, patch_size)
+    assert tokens.dtype == torch.float32
+    assert torch.equal(tokens, expected)
