@@ -127,7 +127,7 @@ def probe(
         patients: patient of each row of an array; rows of one patient are averaged, so that no patient is in
             training and test at once.
         repeats: of the outer folds (10; 2 for mlp).
-        permutations: refits to permuted outcomes behind the intervals (50; 0 for mlp: no intervals).
+        permutations: refits to permuted outcomes behind chance and the comparison of embeddings (50; 0 for mlp).
 
     Raises:
         CohortError: a column that is not there.
@@ -166,7 +166,7 @@ def probe(
     say("label efficiency")
     efficiency = label_efficiency(d.embeddings[first], q, own, draws=min(count, EFFICIENCY_DRAWS))
     notes = list(d.warnings)
-    if not draws or all(m.ci is None for m in rows[first].values()):
+    if all(m.ci is None for m in rows[first].values()):
         notes.append(f"no intervals: none has been shown to cover for the {learner} probe of task {task}")
     if d.n < 100:
         notes.append(f"only {d.n} patients: a hyperparameter chosen from so few is uncertain")

@@ -87,9 +87,9 @@ def methods_text(r: ProbeResult) -> str:
     )
     if any(m.ci for m in r.metrics.values()):
         text += (
-            "Intervals (95 %) invert a score test whose variance is that of the fixed predictions (bootstrap of "
-            f"patients) and of learning ({p['permutations']} refits to permuted outcomes), and refer to new patients "
-            "and a probe learnt from 4/5 as many. "
+            "Intervals (95 %) are normal, from the bootstrap variance over patients of the fixed predictions, enlarged "
+            "by a factor found by simulation for what learning another probe from another cohort adds; they refer to "
+            "new patients and a probe learnt from 4/5 as many. "
         )
     if r.published is not None:
         text += (

@@ -18,10 +18,9 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 from statsmodels.stats.multitest import multipletests
 
 from analysis import probe
-from analysis.learning_interval import learning_interval
 from analysis.plots import probe as plots
 from analysis.probes import metrics as m
-from analysis.probes.estimates import bootstrap_weights, holm, null_metrics, scaled
+from analysis.probes.estimates import SHOWN, holm, metric_rows, scaled
 from analysis.probes.learners import fit_path, logistic_path, proportional_odds_path, ridge_path
 from analysis.probes.nested import Question, fold_assignment, nested, refits
 from flexict_core.errors import AnalysisError
@@ -206,23 +205,26 @@ def test_published_protocol_flatters_pure_noise() -> None:
     assert np.mean(gaps) > 0.02
 
 
-def test_pure_noise_covers_chance_and_its_p_keeps_its_size() -> None:
+def test_pure_noise_covers_chance() -> None:
     """30 cohorts without any relation: the interval misses 0.5 no more often than one of 95 % may."""
     rng, covered, runs = np.random.default_rng(12), 0, 30
     for seed in range(runs):
         X, y = rng.standard_normal((60, 6)), rng.permutation(np.repeat([0, 1], 30))
-        q = Question("classify", "knn", y, 2, seed)
-        crossed = nested(X, q, repeats=3)
-        null = null_metrics(X, q, value=float(np.median(crossed.chosen)), draws=40)
-        W = bootstrap_weights(60, 100, seed)
-        ci = learning_interval(
-            float(m.measure("classify", y, crossed.predicted)["macro_auc"][0]),
-            fixed=float(m.measure("classify", y, crossed.predicted, W)["macro_auc"].var(ddof=1)),
-            null_fixed=null.fixed["macro_auc"], null=null.spread("macro_auc", 3), chance=0.5,
-            directions=null.directions,
-        )  # fmt: skip
+        ci = probe(X, y, repeats=2, permutations=0, seed=seed).metrics["balanced_accuracy"].ci
         covered += ci[0] <= 0.5 <= ci[1]
     assert covered >= binom.ppf(0.001, runs, 0.95)
+
+
+def test_the_interval_is_the_enlarged_bootstrap(rng: np.random.Generator) -> None:
+    X, y = _classes(rng, 60)
+    q = Question("classify", "linear", y, 3, 0)
+    crossed = nested(X, q, repeats=1)
+    row = metric_rows(q, crossed, None)["macro_auc"]
+    draws = [rng.integers(0, 60, 60) for _ in range(400)]
+    p = crossed.predicted[0]
+    again = [sk.roc_auc_score(np.eye(3)[y[i]], p[i], average="macro") for i in draws]
+    width = 2 * 1.96 * np.sqrt(2.5 * np.var(again, ddof=1))
+    assert row.ci[1] - row.ci[0] == pytest.approx(width, rel=0.15)
 
 
 def test_refits_permute_whole_outcomes_and_spread_shrinks_with_repeats(rng: np.random.Generator) -> None:
@@ -268,8 +270,9 @@ def test_every_task_and_learner_reads_a_planted_target(task: str, learner: str, 
     r = probe(X, target, **options)
     floor = {"c_index": 0.65, "balanced_accuracy": 0.5}.get(metric, 0.3)
     assert r.metrics[metric].mean > floor
-    assert all(row.ci is None for row in r.metrics.values())
-    assert any("no intervals" in w for w in r.warnings)
+    for name, row in r.metrics.items():
+        assert (row.ci is not None) == ((task, learner, name) in SHOWN)
+    assert any("no intervals" in w for w in r.warnings) == all(row.ci is None for row in r.metrics.values())
     assert len(plots.metrics_forest_source(r)) == len(r.metrics)
     assert json.loads(json.dumps(r.to_dict()))["metrics"][metric]["mean"] == r.metrics[metric].mean
 
