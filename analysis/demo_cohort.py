@@ -100,7 +100,7 @@ def _run(jobs: list[_Job], *, workers: int, progress: bool) -> Iterator[tuple[st
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """One thread a process: matrix products then round alike however many workers there are."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))  # for the workers, which read it when they start

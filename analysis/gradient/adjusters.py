@@ -68,7 +68,7 @@ def adjuster_basis(table: pd.DataFrame) -> AdjusterBasis:
             f"{columns} adjuster columns are too many for {n} patients (at most a third): leave adjusters out or "
             "merge categories"
         )
-    cautions = ()
+    cautions: tuple[str, ...] = ()
     if columns > n / 5:
         cautions = (f"{columns} adjuster columns for {n} patients leave the adjusted tests little power",)
     return AdjusterBasis(matrix, tuple(description), cautions)

@@ -22,9 +22,8 @@ def concordance(
     """
     single = scores.ndim == 1 and codes.ndim == 1
     parts = [slice(None)] if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    below, pairs = map(
-        sum, zip(*(concordant_pairs(scores[p], codes[p], n_stages) for p in parts), strict=True)
-    )
+    counted = np.array([concordant_pairs(scores[p], codes[p], n_stages) for p in parts])  # [groups, 2, B]
+    below, pairs = counted.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = below / pairs
     return value[0] if single else value

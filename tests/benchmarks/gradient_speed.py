@@ -35,7 +35,9 @@ def naive_scores(X: np.ndarray, y: np.ndarray, folds) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, value in (("n", 421), ("d", 190), ("permutations", 9999), ("refits", 20)):
         parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
@@ -53,15 +55,25 @@ def main() -> None:
     one = (time.perf_counter() - start) / args.refits
     start = time.perf_counter()
     stage_gradient(
-        X, codes.astype(str), order=[str(k) for k in range(STAGES)], adjust=adjust, permutations=args.permutations
+        X,
+        codes.astype(str),
+        order=[str(k) for k in range(STAGES)],
+        adjust=adjust,
+        permutations=args.permutations,
     )
     ours = time.perf_counter() - start
     tests = 1 + (STAGES - 1) + 2
     naive = one * args.permutations * tests
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"n = {args.n}, d = {args.d}, 5 × 10 folds, {args.permutations} permutations in each of {tests} tests")
-    print(f"refitting scikit-learn: {one:.3f} s a permutation, {naive:.0f} s in all (scaled from {args.refits})")
-    print(f"linear shortcut, all tests and intervals: {ours:.2f} s, ratio {naive / ours:.0f}×, peak {peak:.0f} MiB")
+    print(
+        f"n = {args.n}, d = {args.d}, 5 × 10 folds, {args.permutations} permutations in each of {tests} tests"
+    )
+    print(
+        f"refitting scikit-learn: {one:.3f} s a permutation, {naive:.0f} s in all (scaled from {args.refits})"
+    )
+    print(
+        f"linear shortcut, all tests and intervals: {ours:.2f} s, ratio {naive / ours:.0f}×, peak {peak:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":
