@@ -121,25 +121,35 @@ class LargeIndex:
             score, row = self._parts[i].search(queries, min(fetch, self._parts[i].ntotal))
             return score, row + self._starts[i]
 
-        if self._threads == 1:
-            return part(0)
-        with ThreadPoolExecutor(self._threads) as pool:  # FAISS lets go of the interpreter lock
-            found = list(pool.map(part, range(self._threads)))
-        return _best([f[0] for f in found], [f[1] for f in found], fetch)
+        return self._of_all_parts(part, fetch)
 
     def _blocks(self, queries: np.ndarray, fetch: int) -> tuple[np.ndarray, np.ndarray]:
         """All queries against a block of decoded rows: one large matrix product instead of many passes."""
         import faiss
+        from threadpoolctl import threadpool_limits
 
-        score = np.empty((len(queries), 0), dtype=np.float32)
-        row = np.empty((len(queries), 0), dtype=np.int64)
-        for start, part in zip(self._starts, self._parts, strict=True):
-            codes = _codes(part, self.dim)
-            for at in range(0, part.ntotal, _ROWS):
+        def part(i: int) -> tuple[np.ndarray, np.ndarray]:
+            faiss.omp_set_num_threads(1)
+            codes = _codes(self._parts[i], self.dim)
+            score = np.empty((len(queries), 0), dtype=np.float32)
+            row = np.empty((len(queries), 0), dtype=np.int64)
+            for at in range(0, len(codes), _ROWS):
                 block = codes[at : at + _ROWS].astype(np.float32)
                 s, r = faiss.knn(queries, block, min(fetch, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-                score, row = _best([score, s], [row, r + (start + at)], fetch)
-        return score, row
+                score, row = _best([score, s], [row, r + (self._starts[i] + at)], fetch)
+            return score, row
+
+        # one thread a part: threads that share a product wait for each other, and long on a busy machine
+        with threadpool_limits(1):
+            return self._of_all_parts(part, fetch)
+
+    def _of_all_parts(
+        self, part: Callable[[int], tuple[np.ndarray, np.ndarray]], fetch: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best of every part's candidates; FAISS and numpy let go of the interpreter lock."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            found = list(pool.map(part, range(self._threads)))
+        return _best([f[0] for f in found], [f[1] for f in found], fetch)
 
 
 def _codes(part: Any, dim: int) -> np.ndarray:
