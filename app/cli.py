@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import analyse, audit, embed, probe, serve, survival
+from app.commands import analyse, audit, embed, probe, scan, serve, survival
 from app.console import one_line, print_error, program
 from flexict_core.errors import FlexictError, FlexictWarning
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (embed, analyse, audit, probe, survival, serve):
+for command in (scan, embed, analyse, audit, probe, survival, serve):
     command.register(app)
 
 

@@ -22,6 +22,7 @@ from flexict_core.errors import (
     ManifestError,
     MaskError,
 )
+from flexict_core.intake.pseudonyms import is_pseudonym
 from flexict_core.manifest import ManifestRow, resolve_inside
 from flexict_core.store_writer import KnownRow
 
@@ -122,7 +123,9 @@ class _Source:
     def volume(self) -> Volume:
         from flexict_core.io import load_volume
 
-        return load_volume(_paths(self.row, self.root)[0], series_uid=self.row.series_uid or None)
+        # A pseudonym is in no DICOM file; the scan that wrote it made sure that the folder holds one series.
+        uid = "" if is_pseudonym(self.row.series_uid) else self.row.series_uid
+        return load_volume(_paths(self.row, self.root)[0], series_uid=uid or None)
 
     @cached_property
     def mask(self) -> Volume | None:
