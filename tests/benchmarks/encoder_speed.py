@@ -3,7 +3,9 @@
     python -m tests.benchmarks.encoder_speed [--rounds 2] [--side 160] [--depth 16]
 
 Random weights whose blocks count (LayerScale 1). Every way is a process of its own, which is asked for one
-embedding at a time, in turn, so that all of them meet the same load of the machine; the best of the rounds counts.
+embedding at a time, in turn, so that all of them meet the same load of the machine; the best of the rounds counts. Other programs on
+the machine make these seconds worthless: "cpu s" is the processor time of the same forward pass over all threads,
+which they touch little, and seconds far above cpu s / cores say that there were some.
 Peak memory is the process's high-water mark, network and libraries included. "start" is what the first embedding
 took longer than the best: loading, compiling.
 """
@@ -28,6 +30,7 @@ WAYS = {  # name → (FLEXICT_OPENVINO, precision, patch size)
     "preview fp32": ("1", "fp32", 16),
     "preview bf16": ("1", "bf16", 16),
 }
+PLAIN = "plain torch fp32"
 BARS = {"fp32": (1.8, 0.99999), "bf16": (2.5, 0.9995)}  # at least this ratio, at least this cosine
 GOAL = 3.5
 
@@ -62,11 +65,14 @@ def serve(way: str, side: int, depth: int) -> None:
     )
     x = volume(side)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         vector = encoder.encode([x])[0]
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak_mb": peak, "vector": vector.tolist()}), flush=True)
+        print(
+            json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": peak, "vector": vector.tolist()}),
+            flush=True,
+        )
 
 
 def start(way: str, args: argparse.Namespace) -> subprocess.Popen[str]:
@@ -96,13 +102,15 @@ def main() -> None:
     )
     for name, value in (("rounds", 2), ("side", 160), ("depth", 16)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
     parser.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         serve(args.serve, args.side, args.depth)
         return
-    children = {way: start(way, args) for way in WAYS}
-    answers: dict[str, list[dict]] = {way: [] for way in WAYS}
+    ways = list(dict.fromkeys([PLAIN, *args.ways]))
+    children = {way: start(way, args) for way in ways}
+    answers: dict[str, list[dict]] = {way: [] for way in ways}
     print(
         f"{args.side}³, {args.depth} blocks, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
         flush=True,
@@ -111,7 +119,8 @@ def main() -> None:
         for way, child in children.items():
             answers[way].append(ask(child))
             print(
-                f"  round {number + 1}: {way} {answers[way][-1]['seconds']:.2f} s",
+                f"  round {number + 1}: {way} {answers[way][-1]['seconds']:.2f} s, "
+                f"cpu {answers[way][-1]['cpu']:.2f} s, load {os.getloadavg()[0]:.1f}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -121,16 +130,22 @@ def main() -> None:
 
 
 def report(answers: dict[str, list[dict]]) -> None:
-    plain = answers["plain torch fp32"]
+    plain = answers[PLAIN]
     reference, base = np.array(plain[0]["vector"]), min(a["seconds"] for a in plain)
-    print(f"{'way':<18}{'seconds':>9}{'ratio':>8}{'1 - cosine':>12}{'peak MB':>9}{'start s':>9}")
+    base_cpu = min(a["cpu"] for a in plain)
+    print(
+        f"{'way':<18}{'seconds':>9}{'ratio':>8}{'cpu s':>8}{'ratio':>8}{'1 - cosine':>12}{'peak MB':>9}{'start s':>9}"
+    )
     for way, given in answers.items():
         seconds = min(a["seconds"] for a in given)
         vector = np.array(given[0]["vector"])
         apart = 1 - float(reference @ vector / np.linalg.norm(reference) / np.linalg.norm(vector))
         peak = max(a["peak_mb"] for a in given)
+        cpu = min(a["cpu"] for a in given)
         begun = given[0]["seconds"] - seconds
-        print(f"{way:<18}{seconds:>9.2f}{base / seconds:>8.2f}{apart:>12.1e}{peak:>9.0f}{begun:>9.1f}")
+        print(
+            f"{way:<18}{seconds:>9.2f}{base / seconds:>8.2f}{cpu:>8.2f}{base_cpu / cpu:>8.2f}{apart:>12.1e}{peak:>9.0f}{begun:>9.1f}"
+        )
         if way in BARS:
             ratio, cosine = BARS[way]
             told = [
