@@ -132,7 +132,7 @@ def main() -> None:
                 name,
                 f"{true:.3f}",
                 f"{mean:.3f}",
-                f"{covered:.1f}",
+                shown,
                 f"{width:.3f}",
                 f"{low:.1f}",
             ]
