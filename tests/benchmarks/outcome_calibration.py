@@ -132,7 +132,7 @@ def main() -> None:
                 name,
                 f"{true:.3f}",
                 f"{mean:.3f}",
-                shown,
+                f"{covered:.1f}" if np.isfinite(ci).any() else "no interval",
                 f"{width:.3f}",
                 f"{low:.1f}",
             ]
