@@ -5,6 +5,10 @@
 Truth: the mean, over the simulated cohorts, of the measure on 3,000 new patients of a score learnt from 4/5 of the
 cohort, which is what cross-fitting estimates. Times are exponential, hazards log-linear in the first embedding
 dimensions, censoring independent. Clinical columns (two) carry hazard and are correlated with the embedding.
+
+Last run (200–300 runs a setting, so ± 3 points; n 80–250, d 20–200, six of the seven settings) covered, nominal
+95 %: C-index 92.0–96.5, IPCW C-index 93.0–97.0, log hazard ratio 92.5–96.5, AUC 92.8–99.0. The same interval of the
+added value covered 75–93 %: none is printed for it.
 """
 
 from __future__ import annotations

@@ -5,6 +5,11 @@
 Truth: the mean, over the simulated cohorts, of each metric on 2,000 new patients of a probe tuned and learnt on 4/5
 of the cohort, which is what cross-validation estimates. The target follows the first two embedding dimensions;
 three classes of equal frequency, ordered where the task is.
+
+Last run of the linear probe (200 runs a setting, so ± 3 points; five settings) covered, nominal 95 %: classify,
+balanced accuracy 96.0–99.0, macro F1 95.0–97.5, macro AUC 96.0–98.5, macro PR-AUC 95.0–97.5; regress, R² 95–100 (too
+wide where nothing can be read), MAE 92–98.5. Survival (150 runs, two settings; two more with a factor of 2.5): C-index
+96.0–96.7 (97.5–98.7). Nearest patients covered 91–99 % in three settings; they, mlp and ordinal print no interval.
 """
 
 from __future__ import annotations
