@@ -1,6 +1,6 @@
 """Coverage of the intervals of the survival analysis, by simulation; prints a Markdown table.
 
-    python -m tests.benchmarks.outcome_calibration [--runs 200] [--permutations 199] [--only TEXT]
+    python -m tests.benchmarks.outcome_calibration [--runs 200] [--permutations 199] [--setting N]
 
 Truth: the mean, over the simulated cohorts, of the measure on 3,000 new patients of a score learnt from 4/5 of the
 cohort, which is what cross-fitting estimates. Times are exponential, hazards log-linear in the first embedding
