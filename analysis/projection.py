@@ -1,4 +1,4 @@
-"""A two-dimensional picture of an embedding: PCA, UMAP on an exact neighbour graph, or t-SNE.
+"""A two-dimensional picture of an embedding: PCA, UMAP on a graph of neighbours, or t-SNE.
 
 A UMAP is a picture, not a fixed map: its own transform depends on who else is sent with a new patient, so new
 patients are placed by their neighbours (`analysis.placement`). How far the picture can be believed, and whether it
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 
 from analysis.cohort import Cohort
+from analysis.neighbour_graph import Graph, neighbour_graph
 from analysis.placement import OUTSIDE, Placed
 from analysis.results import Result
-from analysis.vectors import Metric, Space, as_vectors, comparable, nearest_rows
+from analysis.vectors import Metric, Space, as_vectors, comparable
 from flexict_core.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class ProjectionResult(Result):
             )
         else:
             how = (
-                f"by UMAP ({p['n_neighbors']} neighbours from an exact search, minimum distance {p['min_dist']:g}, "
+                f"by UMAP ({p['n_neighbors']} neighbours {p['graph']}, minimum distance {p['min_dist']:g}, "
                 f"{p['epochs']} epochs, started from the principal components, seed {self.provenance.seed})"
             )
         sample = "" if self.judged == self.n else f" on a random sample of {self.judged} patients"
@@ -138,6 +139,7 @@ def project(
     other_seeds: int | None = None,
     patient_id: Sequence[Any] | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> ProjectionResult:
     """Project a cohort, or an array [n, d], to two dimensions.
 
@@ -145,7 +147,8 @@ def project(
     default for named features, whose units differ). n_neighbors counts the patient itself, as UMAP does; it
     is lowered where there are too few patients, which `warnings` says. t-SNE takes a perplexity of 30, or a third
     of the patients where they are few. other_seeds: pictures drawn again to see whether neighbourhoods stay (2;
-    none above 20,000 patients unless asked for). The same call gives the same picture.
+    none above 20,000 patients unless asked for). progress: show bars of UMAP's search and layout. The same call gives the same
+    picture.
     Raises AnalysisError below 5 patients, below 2 dimensions and where all embeddings are equal.
     """
     _check(method, n_neighbors, min_dist, metric)
@@ -170,7 +173,9 @@ def project(
             notes.append(f"n_neighbors lowered from {n_neighbors} to {near}: there are {n} patients")
         epochs = 500 if n <= 10_000 else 200
         parameters |= {"n_neighbors": near, "min_dist": min_dist, "epochs": epochs}
-        draw = _umap_drawer(space, components, near, min_dist=min_dist, epochs=epochs)
+        graph = neighbour_graph(space, near, progress=progress)  # searched once for all seeds
+        parameters |= {"graph": graph.describe(), "graph_recall": graph.recall}
+        draw = _UmapDraw(space, components, near, min_dist, epochs, graph, progress)
     elif method == "tsne":
         parameters["perplexity"] = min(30.0, (n - 1) / 3)
         draw = _TsneDraw(space, components, parameters["perplexity"])
@@ -267,17 +272,11 @@ class _UmapDraw(_Draw):
     near: int
     min_dist: float
     epochs: int
-    index: np.ndarray
-    distance: np.ndarray
+    graph: Graph
+    progress: bool
 
     def __call__(self, seed: int) -> np.ndarray:
         return _umap(self, seed)
-
-
-def _umap_drawer(space: Space, start: np.ndarray, near: int, *, min_dist: float, epochs: int) -> _UmapDraw:
-    """The neighbour graph is searched once for all seeds."""
-    index, distance = _neighbour_graph(space, near)
-    return _UmapDraw(space, start, near, min_dist, epochs, index, distance)
 
 
 def _stability(
@@ -301,12 +300,12 @@ def _nearest_in(picture: np.ndarray, k: int) -> np.ndarray:
 
 
 def _umap(draw: _UmapDraw, seed: int) -> np.ndarray:
-    """UMAP of a neighbour graph that was searched exactly, one thread, so that a seed fixes the picture."""
+    """UMAP of a neighbour graph, one thread, so that a seed fixes the picture."""
     umap = _umap_functions()
     space, near, start = draw.space, draw.near, draw.start
     random = np.random.RandomState(seed)
     graph = umap.fuzzy_simplicial_set(
-        space.points, near, random, space.metric, knn_indices=draw.index, knn_dists=draw.distance
+        space.points, near, random, space.metric, knn_indices=draw.graph.index, knn_dists=draw.graph.distance
     )[0]
     a, b = umap.find_ab_params(1.0, draw.min_dist)
     # noise of 1e-5 of the picture separates equal patients
@@ -322,6 +321,7 @@ def _umap(draw: _UmapDraw, seed: int) -> np.ndarray:
         gamma=1.0,
         negative_sample_rate=5,
         n_epochs=draw.epochs,
+        tqdm_kwds={"disable": not draw.progress, "desc": "layout", "leave": False},
         init=start.astype(np.float32),
         random_state=random,
         metric=space.metric,
@@ -340,18 +340,6 @@ def _umap_functions() -> Any:
         warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
         from umap import umap_
     return umap_
-
-
-def _neighbour_graph(space: Space, near: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and distances [n, near]; each patient is its own first neighbour, also where others are equal."""
-    n = len(space.points)
-    index, value = nearest_rows(space.points, space.points, min(near + 1, n), metric=space.metric)
-    distance = np.maximum(1.0 - value, 0.0) if space.metric == "cosine" else value
-    own = index == np.arange(n)[:, None]
-    order = np.argsort(~own, axis=1, kind="stable")[:, :near]
-    index, distance = np.take_along_axis(index, order, axis=1), np.take_along_axis(distance, order, axis=1)
-    index[:, 0], distance[:, 0] = np.arange(n), 0.0
-    return index.astype(np.int32), distance
 
 
 def _faithful(points: np.ndarray, picture: np.ndarray, k: int) -> tuple[float, float]:

@@ -128,7 +128,7 @@ def run_project(
         codes, _ = stage_codes(values, parsed, column=str(colour))
         labels, values = parsed.labels, [parsed.labels[c] if c >= 0 else None for c in codes]
     console.progress_line("drawing the map")
-    result = project(cohort, **options)
+    result = project(cohort, progress=console.progress, **options)
     if clusters:
         console.progress_line("looking for clusters")
         result = replace(result, clusters=find_clusters(cohort, seed=options.get("seed", 0)))
