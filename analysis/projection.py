@@ -147,8 +147,8 @@ def project(
     default for named features, whose units differ). n_neighbors counts the patient itself, as UMAP does; it
     is lowered where there are too few patients, which `warnings` says. t-SNE takes a perplexity of 30, or a third
     of the patients where they are few. other_seeds: pictures drawn again to see whether neighbourhoods stay (2;
-    none above 20,000 patients unless asked for). progress: show bars of UMAP's search and layout. The same call gives the same
-    picture.
+    none above 20,000 patients unless asked for). progress: show bars of UMAP's search and
+    layout. The same call gives the same picture.
     Raises AnalysisError below 5 patients, below 2 dimensions and where all embeddings are equal.
     """
     _check(method, n_neighbors, min_dist, metric)
