@@ -36,7 +36,9 @@ class _Job:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def write(truth: ClinicalTruth, out_dir: str | Path, *, workers: int = 2, progress: bool = True) -> DemoCohort:
+def write(
+    truth: ClinicalTruth, out_dir: str | Path, *, workers: int = 2, progress: bool = True
+) -> DemoCohort:
     """Draw every patient of `truth` into `out_dir`.
 
     Writes `synthetic.json` (first, so that nothing here is ever taken for real), `ct/<id>.nii.gz`,

@@ -61,7 +61,9 @@ def planted_gradient(n: int, d: int, n_stages: int, *, effect: float, seed: int)
     return _planted(X, stage, columns, beyond=effect != 0, concordance=concordance, axis=w)
 
 
-def size_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, rho: float = 0.6, seed: int) -> Planted:
+def size_driven(
+    n: int, d: int, n_stages: int, *, effect: float = 1.5, rho: float = 0.6, seed: int
+) -> Planted:
     """Stage and X depend on size and on nothing else they share: X is independent of stage given size.
 
     The stage is cut into equal groups from rho · size + sqrt(1 - rho²) · noise. A test that does not adjust for
@@ -75,7 +77,9 @@ def size_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, rho: floa
     return _planted(X, stage, {"size": size, "scanner": rng.choice(["S1", "S2"], n)}, beyond=False, axis=w)
 
 
-def scanner_driven(n: int, d: int, n_stages: int, *, effect: float = 1.5, lean: float = 0.8, seed: int) -> Planted:
+def scanner_driven(
+    n: int, d: int, n_stages: int, *, effect: float = 1.5, lean: float = 0.8, seed: int
+) -> Planted:
     """Later stages are scanned more often on S2, and S2 shifts X: X is independent of stage given the scanner.
 
     `lean` is the log odds of S2 per SD of stage.

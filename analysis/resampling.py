@@ -42,6 +42,11 @@ def permutation_p_value(observed: float, null: np.ndarray) -> float:
     return float((1 + np.count_nonzero(null >= observed - margin)) / (null.size + 1))
 
 
+def jackknife_variance(left: np.ndarray) -> float:
+    """Variance of an estimate from its values [n] without each patient."""
+    return float((left.size - 1) / left.size * np.sum((left - left.mean()) ** 2))
+
+
 def log10_arrangements(codes: np.ndarray, groups: np.ndarray | None = None) -> float:
     """log10 of the number of distinct stage arrangements within groups: the floor of an exact p-value."""
     total = 0.0

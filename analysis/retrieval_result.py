@@ -81,14 +81,6 @@ class RetrievalResult(Result):
     def table(self) -> pd.DataFrame:
         return metrics_table([("all", self.queries, self.metrics)]).drop(columns=["queries of", "queries"])
 
-    def parts_table(self) -> pd.DataFrame:
-        """The metrics of all queries, of the matched control and of each label value."""
-        parts = [("all", self.queries, self.metrics)]
-        if (m := self.matched) is not None:
-            parts.append((f"all, alike in {', '.join(m.columns)}", m.queries, m.metrics))
-        parts += [(f"{self.label} {row.label}", row.queries, row.metrics) for row in self.by_label]
-        return metrics_table(parts)
-
     def summary(self) -> str:
         lines = [self.verdict]
         for name, m in self.metrics.items():

@@ -36,7 +36,9 @@ class Folds:
                 yield np.flatnonzero(~test), np.flatnonzero(test)
 
 
-def repeated_folds(n: int, *, folds: int = 5, repeats: int = 10, seed: int | np.random.SeedSequence = 0) -> Folds:
+def repeated_folds(
+    n: int, *, folds: int = 5, repeats: int = 10, seed: int | np.random.SeedSequence = 0
+) -> Folds:
     """Draw `repeats` random partitions of n units into `folds` parts of equal size (± 1).
 
     The outcome plays no part in the draw, so a permutation of it leaves the folds valid.

@@ -156,7 +156,12 @@ def stage_gradient(
     return StageGradientResult(
         n=d.n,
         verdict=headline(trend.trend, steps.strict, adjusters, trend.minimum_detectable, alpha=alpha),
-        warnings=(*d.warnings, *steps.warnings, *(adjusters.cautions if adjusters else ()), *further.warnings),
+        warnings=(
+            *d.warnings,
+            *steps.warnings,
+            *(adjusters.cautions if adjusters else ()),
+            *further.warnings,
+        ),
         provenance=d.provenance(parameters, seed),
         order=d.order,
         stages=steps.stages,

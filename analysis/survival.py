@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import numpy as np
 
 from analysis.results import Result
-from analysis.time_to_event.data import Competing
+from analysis.time_to_event.times import Competing
 from flexict_core.errors import AnalysisError
 
 if TYPE_CHECKING:

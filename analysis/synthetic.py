@@ -109,7 +109,10 @@ class DemoCohort:
 
 
 def make_clinical(
-    patients_per_cohort: int = PATIENTS_PER_COHORT, *, seed: int = DEMO_SEED, model: PlantedModel | None = None
+    patients_per_cohort: int = PATIENTS_PER_COHORT,
+    *,
+    seed: int = DEMO_SEED,
+    model: PlantedModel | None = None,
 ) -> ClinicalTruth:
     """Clinical tables of cohort A (phenotype carries stage beyond size) and B (size alone), stacked.
 
@@ -256,6 +259,8 @@ def _survival(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Days (at least 1) and event by inverting S(t) = exp(-exp(log hazard) (t / scale)^shape)."""
     n = len(log_hazard)
-    time = model.weibull_scale_days * (rng.exponential(size=n) / np.exp(log_hazard)) ** (1 / model.weibull_shape)
+    time = model.weibull_scale_days * (rng.exponential(size=n) / np.exp(log_hazard)) ** (
+        1 / model.weibull_shape
+    )
     censored = rng.uniform(*model.follow_up_days, n)
     return np.maximum(np.rint(np.minimum(time, censored)), 1).astype(int), (time <= censored).astype(int)

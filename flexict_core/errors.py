@@ -61,7 +61,3 @@ class FlexictWarning(UserWarning):
 
 class DataWarning(FlexictWarning):
     """Rows or columns were left out, or a value was read under an assumption."""
-
-
-class StatisticalWarning(FlexictWarning):
-    """A result that must be read with care; the text says why."""

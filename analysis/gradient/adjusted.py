@@ -23,7 +23,7 @@ from analysis.gradient.intervals import concordance_variance_model, invert_score
 from analysis.gradient.rank_statistics import concordant_share, paired_variance
 from analysis.gradient.result import Adjusters, Trend
 from analysis.gradient.trend import POWER
-from analysis.resampling import chunks, permutation_p_value, permuted_columns
+from analysis.resampling import chunks, jackknife_variance, permutation_p_value, permuted_columns
 from analysis.results import Interval
 from analysis.splits import Folds
 
@@ -162,10 +162,10 @@ def _gain(
 
 def _baseline_interval(pairs: HeldOutPairs, permuted: np.ndarray, columns: int, n: int) -> Interval:
     held = np.flatnonzero(permuted[: pairs.base_left.shape[1]])
-    at_null = np.mean([_jackknife(pairs.base_left[:, j]) for j in held])
+    at_null = np.mean([jackknife_variance(pairs.base_left[:, j]) for j in held])
     variance = concordance_variance_model(
         float(pairs.base[0]),
-        fixed_variance=_jackknife(pairs.base_left[:, 0]),
+        fixed_variance=jackknife_variance(pairs.base_left[:, 0]),
         fixed_at_null=float(at_null),
         permuted_variance=float(np.mean((pairs.base[permuted] - 0.5) ** 2)),
         directions=float(columns),
@@ -187,10 +187,6 @@ def _gain_interval(pairs: HeldOutPairs, redrawn: np.ndarray, directions: float) 
 
     base = float(pairs.base[0])
     return invert_score_test(float(pairs.both[0]) - base, variance, bounds=(-base, 1 - base))
-
-
-def _jackknife(left: np.ndarray) -> float:
-    return paired_variance(left, np.zeros_like(left))
 
 
 def _within_strata(scores: np.ndarray, d: StageData) -> tuple[float | None, str]:

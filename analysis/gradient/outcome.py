@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.clinical import canonical
 from analysis.gradient.adjusters import adjuster_basis
 from analysis.results import Interval
 from analysis.splits import repeated_folds
+from analysis.time_to_event.cox import NoFitError, fit_cox
 from flexict_core.errors import AnalysisError
-from flexict_core.tables import listing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,56 +68,6 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-def read_outcome(
-    duration: np.ndarray | Sequence[Any],
-    event: np.ndarray | Sequence[Any],
-    *,
-    duration_name: str = "duration",
-    event_name: str = "event",
-    event_value: str | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Time [n] (NaN where unknown) and event [n] (1, 0, NaN), checked.
-
-    Raises AnalysisError for times that are not positive numbers, events other than 0 and 1 unless `event_value`
-    names the one that counts, and for no event at all.
-    """
-    time = _numbers(duration, duration_name)
-    bad = np.flatnonzero(time <= 0)
-    if bad.size:
-        raise AnalysisError(
-            f"duration {duration_name!r} is {time[bad[0]]:g} for {bad.size} patients (row {bad[0] + 1} first): "
-            f'times must be above 0; correct them, or leave these patients out with --where "{duration_name}!='
-            f'{time[bad[0]]:g}"'
-        )
-    texts = [canonical(v) for v in event]
-    present = sorted({text for text in texts if text})
-    if event_value is not None:
-        wanted = canonical(event_value)
-        if wanted not in present:
-            raise AnalysisError(
-                f"event value {event_value!r} is not in {event_name!r}, which holds {listing(present)}"
-            )
-        happened = np.array([np.nan if not s else float(s == wanted) for s in texts])
-    else:
-        odd = [v for v in ("1" if v == "True" else "0" if v == "False" else v for v in present)
-               if v not in ("0", "1")]  # fmt: skip
-        if odd:
-            raise AnalysisError(
-                f"event {event_name!r} holds {listing(odd)}, not 0 and 1: name the value that means an event "
-                f"with --event-value {odd[-1]!r}"
-            )
-        happened = np.array([np.nan if not s else float(s in ("1", "True")) for s in texts])
-    known = np.isfinite(time) & np.isfinite(happened)
-    if not known.any():
-        raise AnalysisError(f"no patient has both {duration_name!r} and {event_name!r}")
-    if happened[known].sum() == 0:
-        raise AnalysisError(
-            f"event {event_name!r} never happens: all {int(known.sum())} patients are censored, so there is no "
-            "outcome to model"
-        )
-    return time, happened
-
-
 def outcome_models(
     scores: np.ndarray,
     codes: np.ndarray,
@@ -161,7 +110,7 @@ def outcome_models(
         try:
             models.append(_cox_model(name, frame, score, others, said))
             largest = others
-        except _NoFitError as error:
+        except NoFitError as error:
             said.append(f"Cox model {name!r} could not be fitted ({error}): it is left out")
     if not models:
         raise AnalysisError(f"no Cox model could be fitted: {said[-1]}")
@@ -181,10 +130,6 @@ def outcome_models(
         verdict=_verdict(models),
         warnings=tuple(said),
     )
-
-
-class _NoFitError(Exception):
-    pass
 
 
 def _cox_model(
@@ -226,20 +171,8 @@ def _table(frame: pd.DataFrame, *covariates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fit(frame: pd.DataFrame, *covariates: pd.DataFrame, said: list[str]) -> Any:
-    """A fitted lifelines model; what it warns of is said once, in one line."""
-    from lifelines import CoxPHFitter
-    from lifelines.exceptions import ConvergenceError
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            model = CoxPHFitter().fit(_table(frame, *covariates), duration_col="time", event_col="event")
-        except (ConvergenceError, ValueError, np.linalg.LinAlgError) as error:
-            raise _NoFitError(" ".join(str(error).split())[:120]) from None
-    for warning in caught:
-        text = " ".join(str(warning.message).split())
-        if "Convergence" in type(warning.message).__name__ or "complete separation" in text:
-            said.append(f"lifelines: {text[:160]}")
+    model, texts = fit_cox(_table(frame, *covariates))
+    said += [f"lifelines: {text}" for text in texts]
     return model
 
 
@@ -260,7 +193,7 @@ def _held_out_gain(frame: pd.DataFrame, score: pd.DataFrame, others: pd.DataFram
                 risk = np.zeros(test.size) if coefficients is None else held @ coefficients
                 here = frame.iloc[test]
                 values.append(concordance_index(here["time"], -np.asarray(risk), here["event"]))
-            except (_NoFitError, ZeroDivisionError):
+            except (NoFitError, ZeroDivisionError):
                 break
         if len(values) == 2:
             gains.append(values[0] - values[1])
@@ -302,18 +235,3 @@ def _verdict(models: Sequence[CoxModel]) -> str:
     beside = largest.name.removeprefix("with ")
     shown = f"also beside {beside}" if held else f"but nothing is shown beside {beside}"
     return f"a later stage score goes with a {direction} outcome, {shown}"
-
-
-def _numbers(values: np.ndarray | Sequence[Any], name: str) -> np.ndarray:
-    out = np.full(len(values), np.nan)
-    for i, value in enumerate(values):
-        text = canonical(value)
-        if not text:
-            continue
-        try:
-            out[i] = float(text)
-        except ValueError:
-            raise AnalysisError(f"duration {name!r} holds {value!r} (row {i + 1}), not a number") from None
-    if not np.isfinite(out).any():
-        raise AnalysisError(f"duration {name!r} is missing for every patient")
-    return out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from analysis.resampling import jackknife_variance
+
 
 def concordance(
     scores: np.ndarray, codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
@@ -98,26 +100,17 @@ def concordance_variance(
     scores: np.ndarray, codes: np.ndarray, n_stages: int, *, groups: np.ndarray | None = None
 ) -> float:
     """Delete-one jackknife variance of the concordance of *fixed* scores (equals DeLong's to O(1/n))."""
-    return jackknife_variance(*concordant_share(scores, codes, n_stages, groups=groups))
-
-
-def jackknife_variance(concordant: np.ndarray, pairs: np.ndarray) -> float:
-    """Variance of Σ concordant / Σ pairs (each pair counted at both its patients) by leaving each patient out."""
-    return float(_jackknife(left_out(concordant, pairs)))
+    return jackknife_variance(left_out(*concordant_share(scores, codes, n_stages, groups=groups)))
 
 
 def left_out(concordant: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Concordance [n] without each patient."""
+    """Concordance [n] without each patient, from its shares (each pair counted at both its patients)."""
     return (concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs)
-
-
-def _jackknife(left: np.ndarray) -> float:
-    return float((left.size - 1) / left.size * np.sum((left - left.mean()) ** 2))
 
 
 def paired_variance(left: np.ndarray, other: np.ndarray) -> float:
     """Jackknife variance of a difference from the `left_out` values of its two parts."""
-    return _jackknife(left - other)
+    return jackknife_variance(left - other)
 
 
 def null_concordance_variance(counts: np.ndarray) -> float:

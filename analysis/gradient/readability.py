@@ -16,8 +16,8 @@ from scipy.stats import norm
 
 from analysis.gradient.axis import CrossFit, cross_fit, fold_repeats
 from analysis.gradient.comparison import holm_adjusted
-from analysis.gradient.rank_statistics import concordance, concordant_share
-from analysis.resampling import permutation_p_value, permuted_columns
+from analysis.gradient.rank_statistics import concordance, concordant_share, left_out
+from analysis.resampling import jackknife_variance, permutation_p_value, permuted_columns
 from analysis.results import Interval
 from analysis.splits import repeated_folds
 
@@ -146,17 +146,17 @@ def _read_category(
         own = (codes == level).astype(np.int64)
         scores = fit.scores(own.astype(float))
         observed += float(concordance(scores, own, 2)) / len(levels)
-        left += _left_out(scores, own) / len(levels)
+        left += left_out(*concordant_share(scores, own, 2)) / len(levels)
         shuffled = (drawn == level).astype(np.int64)
         refitted = fit.scores(shuffled.astype(float))
         null += concordance(refitted, shuffled, 2) / len(levels)
         for b, values in enumerate(null_left):
-            values += _left_out(refitted[:, b], shuffled[:, b]) / len(levels)
-    at_null = float(np.mean([_jackknife(values) for values in null_left]))
+            values += left_out(*concordant_share(refitted[:, b], shuffled[:, b], 2)) / len(levels)
+    at_null = float(np.mean([jackknife_variance(values) for values in null_left]))
     ci = _score_interval(
         observed,
         0.5,
-        fixed=_jackknife(left),
+        fixed=jackknife_variance(left),
         fixed_null=at_null,
         permuted=float(np.mean((null - 0.5) ** 2)),
         shape=lambda c: 4 * c * (1 - c),
@@ -231,16 +231,6 @@ def _score_interval(
     return (
         (min(float(kept[0]), estimate), max(float(kept[-1]), estimate)) if kept.size else (estimate, estimate)
     )
-
-
-def _left_out(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """[n]: concordance of fixed scores without each patient."""
-    concordant, pairs = concordant_share(scores, codes, 2)
-    return np.asarray((concordant.sum() / 2 - concordant) / (pairs.sum() / 2 - pairs))
-
-
-def _jackknife(left: np.ndarray) -> float:
-    return float((left.size - 1) / left.size * np.sum((left - left.mean()) ** 2))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

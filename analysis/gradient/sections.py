@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,14 @@ from analysis.gradient.axis import CrossFit, cross_fit, cross_fit_basis
 from analysis.gradient.comparison import ADJUSTERS_ALONE, Candidate, Comparison, compare
 from analysis.gradient.controls import CONTROL_DRAWS, further_controls
 from analysis.gradient.data import StageData
-from analysis.gradient.outcome import Outcome, outcome_models, read_outcome
+from analysis.gradient.outcome import Outcome, outcome_models
 from analysis.gradient.power import PowerCurve, power_curve
 from analysis.gradient.result import Adjusters
 from analysis.gradient.trajectory import Trajectory, trajectory
 from analysis.gradient.transport import StageAxis, Transport, apply_axis, fit_axis
 from analysis.gradient.trend import StepOutcome, TrendOutcome
 from analysis.splits import Folds
+from analysis.time_to_event.times import read_times
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
@@ -104,14 +105,14 @@ def _outcome(
         outcome[0] if isinstance(outcome[0], str) else "duration",
         outcome[1] if isinstance(outcome[1], str) else "event",
     )
-    time, event = read_outcome(
+    time, event, notes = read_times(
         column_of(outcome[0], d, name="duration", patients=patients),
         column_of(outcome[1], d, name="event", patients=patients),
-        duration_name=names[0],
-        event_name=names[1],
+        names=names,
         event_value=event_value,
+        competing="censor",
     )
-    return outcome_models(
+    found = outcome_models(
         scores,
         d.codes,
         d.order,
@@ -123,6 +124,7 @@ def _outcome(
         unit=unit,
         seed=seed,
     )
+    return replace(found, warnings=(*notes, *found.warnings))
 
 
 def _comparison(

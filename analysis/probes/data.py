@@ -195,7 +195,7 @@ def _truth(
     texts = [canonical(v) for v in raw.target]
     known = np.array([t != "" for t in texts])
     if task == "survival":
-        from analysis.time_to_event.data import read_times
+        from analysis.time_to_event.times import read_times
 
         if raw.event is None:
             raise AnalysisError("task 'survival' needs an event: give --event COL (1 event, 0 censored)")

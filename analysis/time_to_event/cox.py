@@ -65,34 +65,43 @@ def design(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(blocks)
 
 
+class NoFitError(Exception):
+    """A Cox model that lifelines cannot fit; the text is its reason, in one line."""
+
+
+def fit_cox(frame: pd.DataFrame, *, penalty: float = 0.0) -> tuple[Any, list[str]]:
+    """Lifelines' fitted model of columns time, event and covariates, and what it says of convergence."""
+    from lifelines import CoxPHFitter
+    from lifelines.exceptions import ConvergenceError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model = CoxPHFitter(penalizer=penalty).fit(frame, duration_col="time", event_col="event")
+        except (ConvergenceError, ValueError, np.linalg.LinAlgError) as error:
+            raise NoFitError(" ".join(str(error).split())[:120]) from None
+    texts = [(type(w.message).__name__, " ".join(str(w.message).split())) for w in caught]
+    return model, [t[:160] for kind, t in texts if "Convergence" in kind or "complete separation" in t]
+
+
 def cox_model(
     name: str, covariates: pd.DataFrame, *, time: np.ndarray, event: np.ndarray, penalty: float = 0.0
 ) -> CoxFit:
     """Fit by lifelines (Efron's ties). With a penalty there are no intervals: shrunken estimates do not centre
     on the truth. Raises AnalysisError where it does not converge."""
     import pandas as pd
-    from lifelines import CoxPHFitter
-    from lifelines.exceptions import ConvergenceError
     from lifelines.statistics import proportional_hazard_test
 
     frame = pd.concat(
         [pd.DataFrame({"time": time, "event": event}), covariates.reset_index(drop=True)], axis=1
     )
-    notes = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            model = CoxPHFitter(penalizer=penalty).fit(frame, duration_col="time", event_col="event")
-        except (ConvergenceError, ValueError, np.linalg.LinAlgError) as error:
-            reason = " ".join(str(error).split())[:110]
-            raise AnalysisError(
-                f"Cox model {name!r} could not be fitted ({reason}): leave collinear columns out, or give "
-                "--penalty 0.1"
-            ) from None
-    for warning in caught:
-        text = " ".join(str(warning.message).split())
-        if "onvergence" in type(warning.message).__name__ or "complete separation" in text:
-            notes.append(f"Cox model {name!r}: lifelines says {text[:150]}")
+    try:
+        model, said = fit_cox(frame, penalty=penalty)
+    except NoFitError as error:
+        raise AnalysisError(
+            f"Cox model {name!r} could not be fitted ({error}): leave collinear columns out, or give --penalty 0.1"
+        ) from None
+    notes = [f"Cox model {name!r}: lifelines says {text}" for text in said]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         hazards = proportional_hazard_test(model, frame, time_transform="rank").summary

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.clinical import canonical
 from analysis.matching import mean_by_patient
 from analysis.results import Provenance, array_sha256
+from analysis.time_to_event.times import Competing, read_times
 from flexict_core.errors import AnalysisError
-from flexict_core.tables import listing
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.cohort import Cohort
 
-Competing = Literal["refuse", "censor"]
 MOST_GROUPS = 8
 FEWEST_PATIENTS, FEWEST_EVENTS = 20, 5
 
@@ -190,36 +189,6 @@ def _one_row_a_patient(
                 raise AnalysisError(f"patient {who!r} has rows with different {column}: one value is needed")
     chosen = None if table is None else table.iloc[first].reset_index(drop=True)
     return mean, frame.iloc[first].reset_index(drop=True), chosen, order
-
-
-def read_times(
-    duration: Sequence[Any] | np.ndarray,
-    event: Sequence[Any] | np.ndarray,
-    *,
-    names: tuple[str, str],
-    event_value: str | None,
-    competing: Competing,
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Time and event (NaN where unknown) and notes; competing events are refused unless censored on purpose."""
-    from analysis.gradient.outcome import read_outcome
-
-    notes = []
-    if event_value is not None:
-        others = sorted({canonical(v) for v in event} - {"", canonical(event_value)})
-        if len(others) > 1 and competing == "refuse":
-            raise AnalysisError(
-                f"event {names[1]!r} holds {listing(others)} beside {event_value!r}: competing events are not "
-                "censoring; say --competing censor for the cause-specific analysis, or merge the values"
-            )
-        if len(others) > 1:
-            notes.append(
-                f"{listing(others)} of {names[1]!r} count as censored: hazards are cause-specific, and 1 − "
-                "Kaplan–Meier overstates the risk of the event where another can come first"
-            )
-    time, happened = read_outcome(
-        duration, event, duration_name=names[0], event_name=names[1], event_value=event_value
-    )
-    return time, happened, notes
 
 
 def _checked(d: SurvivalData) -> SurvivalData:

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.gradient.axis import adjusted_gain, effective_directions
 from analysis.learning_interval import learning_interval
-from analysis.resampling import permutation_p_value
+from analysis.resampling import jackknife_variance, permutation_p_value
 from analysis.results import Interval
 from analysis.splits import repeated_folds
 from analysis.time_to_event.curves import tertile_codes
@@ -18,7 +18,6 @@ from analysis.time_to_event.measures import (
     concordance,
     concordance_jackknife,
     dynamic_auc,
-    jackknife_variance,
     log_rank_trend,
     step_value,
     survival_step,

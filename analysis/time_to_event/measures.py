@@ -113,11 +113,6 @@ def dynamic_auc(
     return value, left
 
 
-def jackknife_variance(left: np.ndarray) -> float:
-    """Variance of an estimate from its values without each patient."""
-    return float((left.size - 1) / left.size * np.sum((left - left.mean()) ** 2))
-
-
 def brier(survival: np.ndarray, time: np.ndarray, event: np.ndarray, *, horizon: float) -> float:
     """IPCW Brier score at a horizon of predicted survival [n] there (0 best, 0.25 a coin)."""
     step = censoring_step(time, event)

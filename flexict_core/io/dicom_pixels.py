@@ -122,12 +122,6 @@ def _fits(ends: Sequence[int], plane: Plane) -> bool:
     return all(-32768 <= end * plane.slope + plane.intercept <= 32767 for end in ends)
 
 
-def _widened(out: np.ndarray, dtype: np.dtype, done: int) -> np.ndarray:
-    wider = np.empty(out.shape, dtype)
-    wider[:done] = out[:done]
-    return wider
-
-
 def _rescale(stored: np.ndarray, plane: Plane, out: np.ndarray) -> None:
     if out.dtype.kind == "f":
         out[:] = stored * np.float64(plane.slope) + np.float64(plane.intercept)

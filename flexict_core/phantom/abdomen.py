@@ -41,4 +41,6 @@ def draw_abdomen(canvas: Canvas, anatomy: Anatomy, pleura: Array, *, below: Arra
     # A level of air stands in front of the stomach's contents.
     air = np.maximum(np.maximum(stomach + 4, 4 - spleen), y + 0.42 * anatomy.depth)
     blend(view, canvas.cover(air), -960.0)
-    blend(view, canvas.cover(np.maximum(np.maximum(below[:stop], -below[:stop] - 3.5), pleura[:stop] + 1)), 50.0)
+    blend(
+        view, canvas.cover(np.maximum(np.maximum(below[:stop], -below[:stop] - 3.5), pleura[:stop] + 1)), 50.0
+    )

@@ -103,9 +103,7 @@ class Canvas:
         if shape is not None:
             blend(self.hu[shape.box.slices], self.cover(shape.distance) * np.float32(opacity), hu)
 
-    def ellipsoid(
-        self, centre: Point, radii: Point, *, axes: Array | None = None
-    ) -> Shape | None:
+    def ellipsoid(self, centre: Point, radii: Point, *, axes: Array | None = None) -> Shape | None:
         """Ellipsoid with its centre and radii in mm; `axes` holds its unit axes as rows (x, y, z)."""
         c, size = np.asarray(centre, float), np.asarray(radii, float)
         reach = size if axes is None else size.max()

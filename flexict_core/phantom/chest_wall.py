@@ -112,7 +112,9 @@ def draw_ribs(canvas: Canvas, anatomy: Anatomy, *, pleura: Array, texture: Array
     flat = pleura.reshape(shape[0], -1)
     t = anatomy.t(canvas.grid.z)
     x = np.broadcast_to(canvas.grid.x, shape[1:]).ravel()
-    rows, columns = np.nonzero((flat > -1) & (flat < WALL_MM) & (t < 1.0)[:, None] & (np.abs(x) > 17)[None, :])
+    rows, columns = np.nonzero(
+        (flat > -1) & (flat < WALL_MM) & (t < 1.0)[:, None] & (np.abs(x) > 17)[None, :]
+    )
     angle = np.abs(table_angles())[index.ravel()[columns]]
     z = canvas.grid.z[rows]
     spacing = anatomy.lung_height / 7.3
@@ -181,7 +183,9 @@ def draw_scapulae(canvas: Canvas, anatomy: Anatomy, pleura: Array) -> None:
     depth_in = 20 + 0.22 * (angle - 112) + 2.0 * bump(angle, 132, 8)
     thick = 1.3 + 3.4 * bump(angle, 116, 4) + 0.8 * bump(angle, 150, 4)
     plate = np.maximum(np.abs(u - depth_in) - thick, arc * np.maximum(outer_edge - angle, angle - inner_edge))
-    ridge = np.maximum(np.abs((level - 0.8) * anatomy.lung_height - 1.3 * (angle - 128)) - 5.0, np.abs(u - 31) - 9)
+    ridge = np.maximum(
+        np.abs((level - 0.8) * anatomy.lung_height - 1.3 * (angle - 128)) - 5.0, np.abs(u - 31) - 9
+    )
     ridge = np.maximum(ridge, arc * np.maximum(outer_edge - angle, angle - inner_edge + 6))
     distance = np.minimum(plate, ridge)
     hu = canvas.hu.reshape(shape[0], -1)

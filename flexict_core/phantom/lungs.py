@@ -70,7 +70,13 @@ def _add_fissures(canvas: Canvas, anatomy: Anatomy, hu: Array) -> None:
 
 
 def draw_vessels(
-    canvas: Canvas, marks: Landmarks, *, interior: Array, cover: Array, blood_hu: float, rng: np.random.Generator
+    canvas: Canvas,
+    marks: Landmarks,
+    *,
+    interior: Array,
+    cover: Array,
+    blood_hu: float,
+    rng: np.random.Generator,
 ) -> None:
     """Arteries and veins from the hila to all parts of the lungs, with the larger bronchi beside the arteries.
 
@@ -93,7 +99,9 @@ def draw_vessels(
     _draw_bronchi(canvas, _join(bronchi))
 
 
-def grow_tree(root: Array, tips: Array, rng: np.random.Generator, *, tip_radius: float = TIP_RADIUS_MM) -> Tree:
+def grow_tree(
+    root: Array, tips: Array, rng: np.random.Generator, *, tip_radius: float = TIP_RADIUS_MM
+) -> Tree:
     """Tree from the root to every tip (n, 3), made by halving groups of tips again and again.
 
     Each group gets one straight piece from its parent's end to about half-way to the group's middle, and is cut

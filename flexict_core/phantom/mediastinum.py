@@ -152,7 +152,12 @@ def _vessels(
     subclavian = np.array([[18, 20, arch + 2], [26 + jitter[2], 22, arch + 30], [36, y_top + 14, top]])
     veins_hu = blood + rng.normal(5, 30)
     return [
-        (aorta, [r * 1.25, r * 1.28, r * 1.25, r * 1.15, r * 1.1, r * 1.05, r, r, r, r * 0.95], blood + 5, 2.0),
+        (
+            aorta,
+            [r * 1.25, r * 1.28, r * 1.25, r * 1.15, r * 1.1, r * 1.05, r, r, r, r * 0.95],
+            blood + 5,
+            2.0,
+        ),
         (trunk, [14 * h, 14 * h, 13 * h, 12 * h], blood + 8, 2.0),
         (right_pa, [11.5 * h, 11 * h, 9 * h], blood + 8, 1.5),
         (left_pa, [12 * h, 11.5 * h, 9 * h], blood + 8, 1.5),
@@ -176,7 +181,12 @@ def _add_airways(canvas: Canvas, anatomy: Anatomy, marks: Landmarks, add: Adder)
         tubes.append((np.array([c + np.array([0, 0, 4]), end]), [radius * r, radius * r * 0.85]))
     gullet_y = [float(anatomy.spine_y(t)) - 27 for t in (-0.2, 0.3, 0.62, 1.05)]
     gullet = np.array(
-        [[10, gullet_y[0], -5], [4, gullet_y[1], anatomy.z(0.3)], [5, c[1] + 17, c[2]], [3, gullet_y[3] + 3, top]]
+        [
+            [10, gullet_y[0], -5],
+            [4, gullet_y[1], anatomy.z(0.3)],
+            [5, c[1] + 17, c[2]],
+            [3, gullet_y[3] + 3, top],
+        ]
     )
     add(canvas.tube(gullet, [8, 7, 6.5, 6.5]), 42.0, margin=2.5)
     walls = [part for points, radii in tubes for part in canvas.tube(points, radii)]
@@ -222,7 +232,9 @@ def draw_spine(canvas: Canvas, anatomy: Anatomy, *, texture: Array, spared: Arra
     ring = np.hypot(x / (14.5 * size), canal_y / (14 * size))
     lamina = np.abs(ring - 1) * 14 - 3.4
     arch = np.maximum(lamina, np.abs(v + 2) - pitch * 0.36)
-    pedicle = np.maximum(np.maximum(np.abs(x - 12 * size) - 3.8, np.abs(y - 17 * size) - 8), np.abs(v - 4) - 6)
+    pedicle = np.maximum(
+        np.maximum(np.abs(x - 12 * size) - 3.8, np.abs(y - 17 * size) - 8), np.abs(v - 4) - 6
+    )
     # Spinous processes slope down as they leave the arch.
     tail = v + 0.62 * (y - 38 * size)
     tail = tail - np.round(tail / pitch) * pitch

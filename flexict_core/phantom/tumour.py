@@ -68,7 +68,13 @@ def shape_tumour(spec: PhantomSpec, rng: np.random.Generator) -> Tumour:
 
 
 def place_tumour(
-    anatomy: Anatomy, spec: PhantomSpec, *, canvas: Canvas, outline: Array, radius: float, rng: np.random.Generator
+    anatomy: Anatomy,
+    spec: PhantomSpec,
+    *,
+    canvas: Canvas,
+    outline: Array,
+    radius: float,
+    rng: np.random.Generator,
 ) -> tuple[Array, float]:
     """Centre (x, y, z in mm) in the lobe, touching the pleura or clear of it, and the centre's depth in mm.
 
@@ -83,7 +89,9 @@ def place_tumour(
     lung = outline[picks] < 0
     depth = distance_transform_edt(lung, sampling=coarse) - 0.5 * min(coarse)
     z, y, x = g.z[picks[0]][:, None, None], g.y[picks[1]][None, :, None], g.x[picks[2]][None, None, :]
-    inside = lung & in_lobe(anatomy, spec.tumour_lobe, (x, y, z)) & (z > anatomy.z(-0.05)) & (z < anatomy.z(0.93))
+    inside = (
+        lung & in_lobe(anatomy, spec.tumour_lobe, (x, y, z)) & (z > anatomy.z(-0.05)) & (z < anatomy.z(0.93))
+    )
     if not inside.any():
         inside = lung
     low, high = (0.74 * radius, 0.94 * radius) if spec.pleural_contact else (1.05 * radius + 2, 200.0)
@@ -127,7 +135,9 @@ def draw_tumour(canvas: Canvas, tumour: Tumour, centre: Array, *, fields: tuple[
     coarse, fine = (f[box.slices] for f in fields)
     _draw_strands(canvas, tumour, centre)
     # An irregular margin is also a hazy one: a rim of half-filled lung.
-    rim = np.clip(1 - distance / (1.5 + 5 * m), 0, 1) ** 2 * (0.10 + 0.35 * m) * np.clip(0.7 + 0.5 * fine, 0, 1)
+    rim = (
+        np.clip(1 - distance / (1.5 + 5 * m), 0, 1) ** 2 * (0.10 + 0.35 * m) * np.clip(0.7 + 0.5 * fine, 0, 1)
+    )
     view = canvas.hu[box.slices]
     view += np.where(distance > 0, rim, 0) * np.maximum(20 - view, 0)
     solid = 68 + (5 + 13 * h) * fine

@@ -85,7 +85,9 @@ def test_the_phenotype_carries_stage_beyond_size_in_a_alone(large: pd.DataFrame,
 
 
 @pytest.mark.parametrize("cohort", ["A", "B"])
-def test_given_size_and_scanner_stage_depends_on_the_traits_in_a_alone(large: pd.DataFrame, cohort: str) -> None:
+def test_given_size_and_scanner_stage_depends_on_the_traits_in_a_alone(
+    large: pd.DataFrame, cohort: str
+) -> None:
     g = large[large["cohort"] == cohort].iloc[:2000]
     Z = sm.add_constant(g[["log_d"]].assign(second=(g["scanner"] == "S2").astype(float)))
     traits = g[["margin_irregularity", "heterogeneity", "bmi", "emphysema"]]

@@ -21,7 +21,9 @@ from flexict_core.volume import Volume
 
 Phantom = tuple[Volume, Volume, dict[str, Any]]
 SMOOTH = PhantomSpec(tumour_diameter_mm=44, margin_irregularity=0.05, heterogeneity=0.05)
-ROUGH = replace(SMOOTH, margin_irregularity=0.95, heterogeneity=0.95, scanner=SCANNERS["S2"], tumour_lobe="LLL")
+ROUGH = replace(
+    SMOOTH, margin_irregularity=0.95, heterogeneity=0.95, scanner=SCANNERS["S2"], tumour_lobe="LLL"
+)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +192,9 @@ def test_the_tumour_lies_in_its_lobe(smooth: Phantom, rough: Phantom) -> None:
     assert rough[2]["tumour_centre_mm"][0] > 0
     for _, mask, truth in (smooth, rough):
         np.testing.assert_allclose(_points(mask).mean(axis=0), truth["tumour_centre_mm"], atol=5)
-    height = [p[2]["tumour_centre_mm"][2] / (p[0].shape_zyx[0] * p[0].spacing_zyx_mm[0]) for p in (rough, smooth)]
+    height = [
+        p[2]["tumour_centre_mm"][2] / (p[0].shape_zyx[0] * p[0].spacing_zyx_mm[0]) for p in (rough, smooth)
+    ]
     assert height[0] < height[1]
 
 

@@ -13,7 +13,9 @@ from flexict_core.io import load_mask, load_volume
 from flexict_core.io.write import write_nifti
 from flexict_core.volume import Volume
 
-TILTED = np.array([[0.8, 0.05, 0.1, -90.0], [-0.04, 0.8, 0.3, -120.0], [-0.02, -0.06, 2.9, 15.0], [0, 0, 0, 1.0]])
+TILTED = np.array(
+    [[0.8, 0.05, 0.1, -90.0], [-0.04, 0.8, 0.3, -120.0], [-0.02, -0.06, 2.9, 15.0], [0, 0, 0, 1.0]]
+)
 
 
 def _ct(rng: np.random.Generator) -> Volume:
@@ -43,7 +45,9 @@ def test_it_comes_back_through_our_own_reader(tmp_path: Path, rng: np.random.Gen
     assert nibabel.load(tmp_path / "mask.nii.gz").get_data_dtype() == np.uint8
 
 
-def test_equal_volumes_give_equal_bytes_and_nothing_else_is_left(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_equal_volumes_give_equal_bytes_and_nothing_else_is_left(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     ct = _ct(rng)
     first = write_nifti(ct, tmp_path / "a.nii.gz")
     second = write_nifti(ct, tmp_path / "b.nii.gz")

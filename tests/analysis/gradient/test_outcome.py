@@ -12,7 +12,8 @@ from lifelines.statistics import proportional_hazard_test
 from lifelines.utils import concordance_index
 
 from analysis import stage_gradient
-from analysis.gradient.outcome import outcome_models, read_outcome
+from analysis.gradient.outcome import outcome_models
+from analysis.time_to_event.times import read_outcome
 from flexict_core.errors import AnalysisError
 
 ORDER = ("I", "II", "III")
@@ -115,6 +116,24 @@ def test_events_may_be_words_when_the_one_that_counts_is_named() -> None:
     assert event[[0, 1, 3]].tolist() == [1, 0, 1]
     assert np.isnan(event[2])
     assert read_outcome([1, 2], [True, False])[1].tolist() == [1, 0]
+
+
+def test_a_competing_event_is_censored_only_with_a_word_on_it() -> None:
+    scores, codes, time, event = planted(120, 6, hazard=0.5)
+    words = np.where(event == 1, np.where(np.arange(120) % 3 == 0, "other", "tumour"), "alive")
+    X = np.column_stack([scores, np.random.default_rng(6).normal(size=(120, 3))])
+    result = stage_gradient(
+        X,
+        np.array(ORDER)[codes],
+        order=ORDER,
+        duration=time,
+        event=words,
+        event_value="tumour",
+        permutations=99,
+    )
+    assert result.outcome is not None
+    assert result.outcome.events == np.count_nonzero(words == "tumour")
+    assert any("cause-specific" in w and "'other'" in w for w in result.warnings)
 
 
 @pytest.mark.parametrize(
