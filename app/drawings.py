@@ -135,7 +135,9 @@ def audit_drawings(result: AuditResult) -> list[Drawing]:
     if result.fields:
         drawings.append(
             Drawing(
-                "audit_ledger", lambda: plots.ledger_forest(result), lambda: plots.ledger_forest_source(result)
+                "audit_ledger",
+                lambda: plots.ledger_forest(result),
+                lambda: plots.ledger_forest_source(result),
             )
         )
     if result.left_out_groups is not None:
@@ -171,7 +173,7 @@ def project_drawings(
             "project_map",
             lambda: plots.projection_map(result, values, label=label, order=order),
             lambda: plots.projection_map_source(result, values, label=label, order=order),
-        )
+        ),
     ]
 
 
@@ -189,5 +191,5 @@ def retrieve_drawings(result: RetrievalResult) -> list[Drawing]:
             "retrieve_metrics",
             lambda: plots.metrics_against_random(result),
             lambda: plots.metrics_against_random_source(result),
-        )
+        ),
     ]

@@ -172,7 +172,14 @@ def run_retrieve(
         return found[0]
     console.progress_line("ranking")
     scored = retrieval_metrics(
-        data, label, protocol=protocol, stratify=stratify, rrf_k=rrf_k, match=match, caliper=caliper, seed=seed
+        data,
+        label,
+        protocol=protocol,
+        stratify=stratify,
+        rrf_k=rrf_k,
+        match=match,
+        caliper=caliper,
+        seed=seed,
     )
     result = replace(scored, neighbours=tuple(found))
     for neighbours in found:
@@ -238,7 +245,11 @@ def _with_audit(result: Result, cohort: Cohort) -> Result:
     from analysis.audits.stamp import audit_verdict
 
     said = None if result.command == "audit" else audit_verdict(cohort)
-    return result if said is None else replace(result, warnings=(*result.warnings, f"audit of this cohort: {said}"))
+    return (
+        result
+        if said is None
+        else replace(result, warnings=(*result.warnings, f"audit of this cohort: {said}"))
+    )
 
 
 def by_stem(paths: Sequence[Path]) -> list[str]:

@@ -115,7 +115,8 @@ def gradient(
         raise InputError(f"--duration and --event belong together: {missing} is missing")
     names: list[str | None] = [*embedding] if embedding else [None]
     cohorts = [
-        _cohort(store, name, clinical, id_column=id_column, where=where, id_replace=id_replace) for name in names
+        _cohort(store, name, clinical, id_column=id_column, where=where, id_replace=id_replace)
+        for name in names
     ]
     against = {str(name): other for name, other in zip(names[1:], cohorts[1:], strict=True)}
     twice = [name for name, other in against.items() if other.embedding_id == cohorts[0].embedding_id]
@@ -159,7 +160,9 @@ def project(
     ] = False,
     place: Annotated[
         str | None,
-        typer.Option(help="Patients to place on the map of the others by their neighbours.", metavar="COL=VALUE"),
+        typer.Option(
+            help="Patients to place on the map of the others by their neighbours.", metavar="COL=VALUE"
+        ),
     ] = None,
     where: Where = None,
     id_replace: IdReplace = None,
