@@ -35,6 +35,7 @@ def audit(
     patient_id: Sequence[Any] | None = None,
     encoder: str | None = None,
     index: str | Path | None = None,
+    near_images: bool = False,
     permutations: int = 999,
     seed: int = 0,
     alpha: float = 0.05,
@@ -54,6 +55,7 @@ def audit(
         patient_id: IDs of the rows of an array.
         encoder: name of the encoder of an array, for its pretraining data; a cohort knows its own.
         index: table of public collections (collection_id, PatientID, SeriesInstanceUID).
+        near_images: read every patient's first CT again and look for two that are nearly the same.
         permutations: refits behind each p of the ledger; the smallest p is 1 / (permutations + 1).
         seed: of the folds and all draws.
         alpha: level of the verdicts, after Holm's correction.
@@ -67,6 +69,7 @@ def audit(
 
     from analysis.audits.duplicates import find_duplicates, near_pairs
     from analysis.audits.gather import gather
+    from analysis.audits.images import near_images as images_alike
     from analysis.audits.ledger import field_ledger, label_target
     from analysis.audits.left_out_groups import left_out_groups
     from analysis.audits.pretraining import pretraining_overlap
@@ -101,7 +104,12 @@ def audit(
         )  # fmt: skip
     say("looking for duplicates")
     near = near_pairs(d.X, alpha=alpha)
-    duplicates = find_duplicates(near, d.patient_id, images=d.images, persons=d.person, splits=d.split)
+    alike, unread = (
+        images_alike(d.rows, d.patient_id, alpha=alpha, progress=say) if near_images else (None, ())
+    )
+    duplicates = find_duplicates(
+        near, d.patient_id, images=d.images, alike=alike, persons=d.person, splits=d.split
+    )
     overlap = pretraining_overlap(
         d.patient_id if d.person is None else d.person, d.series, encoder=d.encoder, index=index
     )
@@ -111,12 +119,13 @@ def audit(
     parameters = {
         "label": d.label_name, "order": d.order, "group": d.group_name, "split": d.split_name,
         "person": d.person_name, "fields": [r.name for r in ledger.rows], "permutations": permutations,
-        "alpha": alpha, "index": None if index is None else Path(index).name, "dimensions": d.X.shape[1],
+        "alpha": alpha, "near_images": near_images, "index": None if index is None else Path(index).name,
+        "dimensions": d.X.shape[1],
     }  # fmt: skip
     return AuditResult(
         n=d.n,
         verdict=said,
-        warnings=d.warnings,
+        warnings=(*d.warnings, *unread),
         provenance=d.provenance(parameters, seed),
         fields=ledger.rows,
         fields_left_out=ledger.left_out,
@@ -126,6 +135,7 @@ def audit(
         duplicates=duplicates,
         split=d.split_name,
         intrinsic_dimension=near.intrinsic_dimension,
+        images_compared=near_images,
         overlap=overlap,
         alpha=alpha,
         draws=permutations,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from analysis.cohort import Cohort
+from analysis.large_search import LargeIndex
 from analysis.results import Provenance
-from analysis.vectors import Space, Vectors, as_vectors, comparable
+from analysis.vectors import Space, Vectors, as_vectors, comparable, nearest_rows
 from flexict_core.errors import AnalysisError
 
 TIE_DECIMALS = 12
+_LARGE = 20_000  # rows from which on an index that is kept pays at the second query
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,18 @@ class Gallery:
     @property
     def n(self) -> int:
         return len(self.patient_id)
+
+    def nearest(self, point: np.ndarray, k: int, *, again: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [k] and cosines [k] nearest to a point [d] of the first space; `again`: more queries are to come."""
+        if again and self.n > _LARGE:
+            rows, values = self._index.search(point, k)
+        else:
+            rows, values = nearest_rows(self.spaces[0].points, point[None], k, metric="cosine")
+        return rows[0], values[0]
+
+    @cached_property
+    def _index(self) -> LargeIndex:
+        return LargeIndex(self.spaces[0].points)
 
     def cosines(self, queries: np.ndarray, gallery: np.ndarray) -> list[np.ndarray]:
         """Cosines [q, g] of rows `queries` to rows `gallery`, one array an embedding."""

@@ -15,7 +15,6 @@ import numpy as np
 
 from analysis.gallery import Gallery, fused_ranking, open_gallery, tied
 from analysis.results import Result
-from analysis.vectors import nearest_rows
 from flexict_core.errors import AnalysisError
 from flexict_core.tables import nearest
 
@@ -65,7 +64,7 @@ class NeighbourResult(Result):
 
 
 def search(
-    data: Cohort | np.ndarray | Sequence[Cohort | np.ndarray],
+    data: Cohort | np.ndarray | Sequence[Cohort | np.ndarray] | Gallery,
     query: str | np.ndarray,
     *,
     k: int = 10,
@@ -74,14 +73,16 @@ def search(
 ) -> NeighbourResult:
     """The k nearest patients to a patient of the data, or to a vector [d] from elsewhere.
 
-    data: a cohort, an array [n, d], or a list of them to be fused by reciprocal rank. The query's own patient
-    is excluded. Raises AnalysisError for an unknown query (with the nearest ID), a k above the gallery, a
-    vector of another length and vectors without a direction.
+    data: a cohort, an array [n, d], or a list of them to be fused by reciprocal rank; or a gallery opened once for
+    many queries (`gallery.open_gallery`), which keeps its index. The query's own patient is excluded. Raises
+    AnalysisError for an unknown query (with the nearest ID), a k above the gallery, a vector of another length and
+    vectors without a direction.
     """
     import pandas as pd
 
     k, rrf_k = whole_number(k, "k"), whole_number(rrf_k, "rrf_k")
-    gallery = open_gallery(data, patient_id=patient_id)
+    kept = isinstance(data, Gallery)
+    gallery = data if isinstance(data, Gallery) else open_gallery(data, patient_id=patient_id)
     name, places, own = _placed(query, gallery)
     allowed = gallery.n - len(own)
     if k > allowed:
@@ -89,8 +90,8 @@ def search(
     points = gallery.spaces[0].points
     columns: dict[str, Any] = {}
     if len(places) == 1:
-        found, value = nearest_rows(points, places[0][None], k + len(own), metric="cosine")
-        rows = found[0][np.lexsort((found[0], -tied(value[0])))]
+        found, value = gallery.nearest(places[0], k + len(own), again=kept)
+        rows = found[np.lexsort((found, -tied(value)))]
         rows = rows[~np.isin(rows, own)][:k]
     else:
         blocked = np.isin(np.arange(gallery.n), own)[None]

@@ -76,14 +76,15 @@ def find_duplicates(
     patient_id: Sequence[str] | np.ndarray,
     *,
     images: Iterable[tuple[str, str]] = (),
+    alike: Near | None = None,
     persons: Sequence[str] | np.ndarray | None = None,
     splits: Sequence[str] | np.ndarray | None = None,
 ) -> tuple[Duplicate, ...]:
     """Duplicates of every kind, those that cross the split first.
 
-    images: (patient, hash of image and mask) of every stored row; persons [n]: who each row is, where the ID is
-    that of a scan; splits [n]: the side of each row. IDs that differ in case, spaces or punctuation alone count
-    as one person.
+    images: (patient, hash of image and mask) of every stored row; alike: pairs whose images are nearly equal;
+    persons [n]: who each row is, where the ID is that of a scan; splits [n]: the side of each row.
+    IDs that differ in case, spaces or punctuation alone count as one person.
     """
     ids = [str(p) for p in patient_id]
     split_of = {} if splits is None else {i: str(s) for i, s in enumerate(splits)}
@@ -94,14 +95,9 @@ def find_duplicates(
         crosses = sides is not None and "" not in sides and sides[0] != sides[1]
         rows.setdefault((kind, i, j), Duplicate(kind, ids[i], ids[j], ratio, p, sides, crosses))
 
-    place = {p: i for i, p in enumerate(ids)}
-    holders: dict[str, set[int]] = defaultdict(set)
-    for patient, digest in images:
-        if digest and patient in place:
-            holders[digest].add(place[patient])
-    for members in holders.values():
-        for i, j in _chain(members):
-            add("same image file", i, j)
+    whole = _same_files(ids, images)
+    for i, j in whole:
+        add("same image file", i, j)
     whose: dict[str, set[int]] = defaultdict(set)
     for i, name in enumerate(ids if persons is None else [str(p) for p in persons]):
         whose[_plain(name)].add(i)
@@ -110,10 +106,28 @@ def find_duplicates(
         for i, j in _chain(members, by_side=split_of if persons is not None or _same(ids, members) else None):
             if key:
                 add("same person", i, j)
-    for i, j, ratio, p in near.pairs:
-        if ids[i] != ids[j] and not (persons is not None and str(persons[i]) == str(persons[j])):
-            add("same embedding" if p is None else "near embedding", i, j, ratio, p)
+    for what, pairs in (("image", _less(alike, whole)), ("embedding", near.pairs)):
+        for i, j, ratio, p in pairs:
+            if not _one_person(i, j, ids, persons):
+                add(f"{'same' if p is None else 'near'} {what}", i, j, ratio, p)
     return tuple(sorted(rows.values(), key=lambda d: (not d.crosses_split, d.kind, d.first, d.second)))
+
+
+def _same_files(ids: Sequence[str], images: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
+    place = {p: i for i, p in enumerate(ids)}
+    holders: dict[str, set[int]] = defaultdict(set)
+    for patient, digest in images:
+        if digest and patient in place:
+            holders[digest].add(place[patient])
+    return [pair for members in holders.values() for pair in _chain(members)]
+
+
+def _less(found: Near | None, known: Sequence[tuple[int, int]]) -> list[tuple[int, int, float, float | None]]:
+    return [] if found is None else [p for p in found.pairs if p[:2] not in known]
+
+
+def _one_person(i: int, j: int, ids: Sequence[str], persons: Sequence[str] | np.ndarray | None) -> bool:
+    return ids[i] == ids[j] or (persons is not None and str(persons[i]) == str(persons[j]))
 
 
 def _same(ids: Sequence[str], members: Iterable[int]) -> bool:

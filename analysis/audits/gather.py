@@ -39,6 +39,7 @@ class AuditData:
     person: np.ndarray | None
     person_name: str | None
     images: tuple[tuple[str, str], ...]
+    rows: pd.DataFrame | None
     series: tuple[str, ...]
     encoder: str
     warnings: tuple[str, ...]
@@ -103,6 +104,7 @@ def gather(
         person=None if columns["person"][0] is None else _text(columns["person"][0]),
         person_name=columns["person"][1],
         images=() if rows is None else _image_hashes(rows),
+        rows=rows,
         series=()
         if rows is None or "series_uid" not in rows
         else tuple(rows["series_uid"].fillna("").astype(str)),

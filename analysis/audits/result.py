@@ -128,6 +128,7 @@ class AuditResult(Result):
     duplicates: tuple[Duplicate, ...]
     split: str | None
     intrinsic_dimension: float | None
+    images_compared: bool
     overlap: tuple[Overlap, ...]
     alpha: float
     draws: int
@@ -171,6 +172,7 @@ class AuditResult(Result):
             "duplicates": [asdict(d) for d in self.duplicates],
             "split": self.split,
             "intrinsic_dimension": self.intrinsic_dimension,
+            "images_compared": self.images_compared,
             "overlap": [asdict(o) for o in self.overlap],
             "alpha": self.alpha,
             "draws": self.draws,

@@ -132,11 +132,16 @@ def methods_text(r: AuditResult) -> str:
         if r.intrinsic_dimension is not None
         else f"Near duplicates were not looked for (fewer than {FEWEST} patients, or all alike). "
     )
+    images = (
+        "Each patient's first CT was read again, reduced to the mean density of 8 × 8 × 8 cells, and judged in the "
+        "same way; a crop of another scan is not found by that."
+        if r.images_compared
+        else "Image content was not compared."
+    )
     split = f" Pairs on two sides of {r.split} are leaks." if r.split else ""
     parts.append(
         f"**Duplicates.** {near}Equal image files (by hash of image and mask), equal embeddings and IDs that "
-        f"differ in spelling alone were listed as well: {len(r.duplicates)} pairs.{split} Image content "
-        "was not compared."
+        f"differ in spelling alone were listed as well: {len(r.duplicates)} pairs.{split} {images}"
     )
     rows = "; ".join(f"{o.collection}: {o.status} ({o.patients} patients)" for o in r.overlap)
     parts.append(

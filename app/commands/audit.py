@@ -58,6 +58,9 @@ def audit(
         Path | None,
         typer.Option(help="Table of public collections: collection_id, PatientID.", metavar="FILE"),
     ] = None,
+    near_images: Annotated[
+        bool, typer.Option("--near-images", help="Read every CT again to find nearly equal ones.")
+    ] = False,
     permutations: Annotated[int, typer.Option(help="Permutations of each test.", min=99)] = 999,
     where: Where = None,
     id_replace: IdReplace = None,
@@ -87,6 +90,7 @@ def audit(
         split=split,
         person=person,
         index=index,
+        near_images=near_images,
         permutations=permutations,
         seed=seed,
         console=Console(quiet, as_json, figures=not no_figures),
