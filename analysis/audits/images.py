@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 READERS = 2  # volumes in memory at a time
+_TELLINGS = 20
 
 
 def near_images(
@@ -40,7 +41,8 @@ def near_images(
         for done, (place, read) in enumerate(
             zip([j[0] for j in jobs], pool.map(_read, jobs), strict=True), 1
         ):
-            progress(f"reading the images again: {done} of {len(jobs)}")
+            if done % max(1, len(jobs) // _TELLINGS) == 0:
+                progress(f"reading the images again: {done} of {len(jobs)}")
             if isinstance(read, str):
                 lost.append(read)
             else:
