@@ -5,11 +5,8 @@ Files appear whole or not at all (written beside, then renamed); the same result
 
 from __future__ import annotations
 
-import copy
-import io
 import json
 import os
-import re
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -17,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.figure_browser import FigureBrowser, current_browser
+from analysis.paper.points import RASTER_DPI, noted, too_many, vector_traces, with_bitmap
+from analysis.paper.printing import About, check_formats, dots_per_inch, printed
+from analysis.plots.enlarged import on_slide
 from analysis.plots.theme import MM, TALLEST_MM, Width, is_stamped, set_width, stamp
 from analysis.results import SCHEMA_VERSION, Result, plain
 from flexict_core.errors import FigureExportError, InputError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-FORMATS = ("pdf", "svg", "png", "tiff")
 _FORMULA = ("=", "+", "-", "@", "\t", "\n")
 
 
@@ -47,37 +46,49 @@ def export_figure(
     formats: Sequence[str] = ("pdf", "svg", "png"),
     source: pd.DataFrame | None = None,
     result: Result,
-    dpi: int = 300,
+    dpi: int | None = None,
 ) -> list[Path]:
     """Write a figure for a paper: its formats, and <stem>.csv, <stem>.json and <stem>.md beside them.
 
-    The page is exactly 89 mm ("single") or 183 mm ("double") wide. source: the numbers drawn (without it,
-    what the traces hold). dpi: of bitmaps. Raises FigureExportError for an unknown format, a figure above 170
-    mm, and where no Chrome or Chromium can draw; CSV, JSON and caption are written before that.
+    width: "single" (89 mm), "double" (183 mm), or "slide" (16:9, text of 14 pt). formats: of pdf, svg, png,
+    tiff. source: the numbers drawn (without it, what the traces hold). dpi: of bitmaps, without it 300 for PNG
+    and 600 for TIFF. Points are vectors up to 20,000, then a bitmap of 600 dpi, which a note says. Raises
+    FigureExportError for an unknown format, a figure above 170 mm, and where no Chrome or Chromium can draw;
+    CSV, JSON and caption are written before that.
     """
-    unknown = [f for f in formats if f not in FORMATS]
-    if unknown:
-        raise FigureExportError(
-            f"figure format {unknown[0]!r} is not known: choose from {', '.join(FORMATS)}"
-        )
+    check_formats(formats)
     stem = Path(path_stem)
-    page = set_width(fig if is_stamped(fig) else stamp(fig, result.provenance), width)
-    height_mm = page.layout.height / MM
-    if height_mm > TALLEST_MM:
-        raise FigureExportError(
-            f"figure {stem.name} is {height_mm:.0f} mm tall, a page takes {TALLEST_MM:.0f} mm: show fewer rows"
-        )
+    page = _page(fig, stem, width=width, result=result)
+    crowded = too_many(page)
     written = [
         write_text(_beside(stem, "csv"), csv_text(drawn_numbers(fig) if source is None else source)),
         write_text(_beside(stem, "json"), json_text(_about(page, stem, result, formats, dpi))),
         write_text(_beside(stem, "md"), _caption(page, result)),
     ]
+    about = About(stem.name, result.provenance.synthetic)
     with ExitStack() as stack:
         browser = current_browser() or stack.enter_context(FigureBrowser())
+        if crowded:
+            page = with_bitmap(browser, page)
         for kind in formats:
-            data = _drawn(browser, page, kind, title=stem.name, result=result, dpi=dpi)
+            data = printed(browser, page, kind, about=about, dpi=dpi)
             written.append(write_bytes(_beside(stem, kind), data))
     return written
+
+
+def _page(fig: go.Figure, stem: Path, *, width: Width, result: Result) -> go.Figure:
+    """The stamped figure at its size on paper or on a slide, its points as vectors or said not to be."""
+    page = vector_traces(set_width(fig if is_stamped(fig) else stamp(fig, result.provenance), width))
+    if too_many(page):
+        page = noted(page)
+    if width == "slide":
+        return on_slide(page)
+    height_mm = page.layout.height / MM
+    if height_mm > TALLEST_MM:
+        raise FigureExportError(
+            f"figure {stem.name} is {height_mm:.0f} mm tall, a page takes {TALLEST_MM:.0f} mm: show fewer rows"
+        )
+    return page
 
 
 def drawn_numbers(fig: go.Figure) -> pd.DataFrame:
@@ -154,7 +165,9 @@ def _beside(stem: Path, extension: str) -> Path:
     return stem.with_name(f"{stem.name}.{extension}")
 
 
-def _about(page: go.Figure, stem: Path, result: Result, formats: Sequence[str], dpi: int) -> dict[str, Any]:
+def _about(
+    page: go.Figure, stem: Path, result: Result, formats: Sequence[str], dpi: int | None
+) -> dict[str, Any]:
     about = result.to_dict()
     kept = ("command", "verdict", "n", "warnings", "provenance")
     return {
@@ -163,7 +176,8 @@ def _about(page: go.Figure, stem: Path, result: Result, formats: Sequence[str], 
         "width_mm": round(page.layout.width / MM, 3),
         "height_mm": round(page.layout.height / MM, 3),
         "formats": list(formats),
-        "dpi": dpi,
+        "dpi": {kind: dots_per_inch(kind, dpi) for kind in formats if kind in ("png", "tiff")},
+        "points_dpi": RASTER_DPI if too_many(page) else None,
         **{key: about[key] for key in kept},
     }
 
@@ -172,73 +186,3 @@ def _caption(page: go.Figure, result: Result) -> str:
     meta = page.layout.meta or {}
     caption = meta.get("caption") or result.verdict
     return f"**Figure.** {caption}\n\n{meta['stamp']}.\n\n## Methods\n\n{result.methods_text().strip()}\n"
-
-
-def _drawn(
-    browser: FigureBrowser, page: go.Figure, kind: str, *, title: str, result: Result, dpi: int
-) -> bytes:
-    width, height = page.layout.width, page.layout.height
-    if kind == "svg":
-        return _svg_in_mm(browser.image(page, "svg", width_px=width, height_px=height), width, height)
-    if kind == "pdf":
-        return _exact_page(_on_larger_page(browser, page), width, height, title=title, result=result)
-    picture = browser.image(page, "png", width_px=width, height_px=height, scale=dpi / 96)
-    return _bitmap(picture, kind, dpi)
-
-
-def _on_larger_page(browser: FigureBrowser, page: go.Figure) -> bytes:
-    """PDF of the figure in the upper left of a page some pixels larger: Chrome cuts pages to a grid of its own."""
-    spare = {side: int(page.layout[side]) + 2 - page.layout[side] for side in ("width", "height")}
-    larger = copy.deepcopy(page)
-    larger.update_layout(
-        width=page.layout.width + spare["width"],
-        height=page.layout.height + spare["height"],
-        margin={"r": page.layout.margin.r + spare["width"], "b": page.layout.margin.b + spare["height"]},
-    )
-    return browser.image(larger, "pdf", width_px=larger.layout.width, height_px=larger.layout.height)
-
-
-def _svg_in_mm(svg: bytes, width: float, height: float) -> bytes:
-    """The drawing stays in its own units (viewBox); the page gets its size in millimetres."""
-    text = svg.decode("utf-8")
-    root = re.match(r"<svg[^>]*>", text)
-    if root is None:
-        raise FigureExportError("the browser returned no SVG: try again")
-    sized = re.sub(
-        r' width="[^"]*" height="[^"]*"', f' width="{width / MM:.4f}mm" height="{height / MM:.4f}mm"', root[0]
-    )
-    return (sized + text[root.end() :]).encode("utf-8")
-
-
-def _exact_page(pdf: bytes, width: float, height: float, *, title: str, result: Result) -> bytes:
-    """Cut the page to its exact size from the upper left; name it, without the time of day."""
-    from pypdf import PdfReader, PdfWriter
-    from pypdf.generic import RectangleObject
-
-    writer = PdfWriter(clone_from=PdfReader(io.BytesIO(pdf)))
-    page = writer.pages[0]
-    points = 72 / 96
-    top = float(page.mediabox.top)
-    box = RectangleObject((0, top - height * points, width * points, top))
-    for name in ("mediabox", "cropbox", "trimbox", "bleedbox", "artbox"):
-        setattr(page, name, box)
-    synthetic = "Synthetic data. " if result.provenance.synthetic else ""
-    writer.metadata = {
-        "/Title": title,
-        "/Subject": f"{synthetic}Research use only.",
-        "/Creator": "FlexiCT Atlas",
-    }
-    buffer = io.BytesIO()
-    writer.write(buffer)
-    return buffer.getvalue()
-
-
-def _bitmap(png: bytes, kind: str, dpi: int) -> bytes:
-    """PNG or TIFF that knows its resolution, so that it opens at the right size."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        options: dict[str, Any] = {"compression": "tiff_lzw"} if kind == "tiff" else {}
-        image.convert("RGB").save(buffer, format=kind.upper(), dpi=(dpi, dpi), **options)
-    return buffer.getvalue()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from analysis.audits.result import CONFOUNDS, READABLE
 from analysis.gradient.words import p_text
 from analysis.plots.forest import ForestRow, forest, forest_source
-from analysis.plots.theme import FAINT, PT, Width, finish, shown
+from analysis.plots.theme import FAINT, PT, Width, decimal, finish, shown
 from flexict_core.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _ledger_rows(result: AuditResult) -> list[ForestRow]:
 
 
 def _remark(f: FieldRow, draws: int) -> str:
-    return f"{f.metric} {f.readability:.2f}, {p_text(f.p_holm, draws)}"
+    return f"{f.metric} {decimal(f.readability, 2)}, {p_text(f.p_holm, draws)}"
 
 
 def left_out_forest(result: AuditResult, *, width: Width = "single") -> go.Figure:

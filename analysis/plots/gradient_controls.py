@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.gradient.words import p_text
 from analysis.plots.forest import ForestRow, forest, forest_source
-from analysis.plots.theme import Width, finish, shown
+from analysis.plots.theme import Width, decimal, finish, shown
 from flexict_core.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -107,6 +107,6 @@ def _fields(result: StageGradientResult) -> list[ForestRow]:
         ends = f["ci"]
         value = 2 * f["value"] - 1 if category else f["value"]
         ci = None if ends is None else (2 * ends[0] - 1, 2 * ends[1] - 1) if category else (ends[0], ends[1])
-        remark = f"{f['metric']} {f['value']:.2f}, {p_text(f['p_holm'], 199)}"
+        remark = f"{f['metric']} {decimal(f['value'], 2)}, {p_text(f['p_holm'], 199)}"
         rows.append(ForestRow(f["name"], value, ci, f["n"], f["p_holm"], remark, kind=int(category)))
     return rows

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.gradient.words import p_text
 from analysis.plots.forest import ForestRow, forest, forest_source
-from analysis.plots.theme import Width, finish, shown
+from analysis.plots.theme import Width, decimal, finish, shown
 from flexict_core.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def outcome_forest(result: StageGradientResult, *, width: Width = "single") -> g
         rows, title="Hazard ratio of one SD of the score<br>(1 = none; above: worse)", nothing=1.0, width=width,
         logarithmic=True, heading="Wald", hover="hazard ratio %{x:.2f}",
     )  # fmt: skip
-    gains = [f"{m.name} {m.c_index_gain:+.3f}" for m in o.models if m.c_index_gain is not None]
-    held = "" if o.held_out_gain is None else f"; in held-out patients {o.held_out_gain:+.3f}"
+    gains = [f"{m.name} {decimal(m.c_index_gain, sign=True)}" for m in o.models if m.c_index_gain is not None]
+    held = "" if o.held_out_gain is None else f"; in held-out patients {decimal(o.held_out_gain, sign=True)}"
     notes = [
         f"Bars: 95 % intervals. {o.events} events among {o.n} patients; {shown(o.duration)} to {shown(o.event)}.",
         *([f"C-index gained by the score: {', '.join(gains)}{held}."] if gains else []),
@@ -50,6 +50,6 @@ def _outcome(result: StageGradientResult) -> Outcome:
 def _rows(o: Outcome) -> list[ForestRow]:
     return [
         ForestRow(f"Score {m.name.removeprefix('score ')}", m.hazard_ratio, m.ci, o.n, m.p_value,
-                  p_text(m.p_value, 10**6), kind=min(i, 1))
+                  "p < 0.0001" if m.p_value < 1e-4 else p_text(m.p_value, 10**6), kind=min(i, 1))
         for i, m in enumerate(o.models)
     ]  # fmt: skip

@@ -12,12 +12,12 @@ from analysis.plots.theme import (
     INK,
     PT,
     SYMBOLS,
-    WIDTH_MM,
     Width,
     blank,
     finish,
     ordered_colours,
     shown,
+    width_mm,
 )
 from flexict_core.errors import AnalysisError
 
@@ -76,7 +76,9 @@ def trajectory_plane(result: StageGradientResult, *, width: Width = "single") ->
     fig.add_hline(y=0, line={"width": 0.25 * PT, "color": FAINT}, layer="below")
     (x_range, y_range) = _one_scale(result, t, width)
     fig.update_xaxes(title_text="Stage axis: score, out of fold (within-stage SD)", range=x_range)
-    fig.update_yaxes(title_text="First component across it (within-stage SD)", range=y_range)
+    fig.update_yaxes(
+        title_text="First component across it (within-stage SD)", range=y_range, scaleanchor="x", scaleratio=1
+    )
     counts = ", ".join(f"{shown(c.label)} {c.n}" for c in t.centroids)
     angles = ", ".join(f"{a:.0f}°" for a in t.turning_angles)
     notes = [
@@ -128,7 +130,7 @@ def _one_scale(result: StageGradientResult, t: Trajectory, width: Width) -> tupl
     outline = [ellipse_points(c) for c in t.centroids]
     x = np.concatenate([x, *(o[0] for o in outline)])
     y = np.concatenate([y, *(o[1] for o in outline)])
-    across_mm = WIDTH_MM[width] - 14
+    across_mm = width_mm(width) - 14
     unit = max(np.ptp(x) / across_mm, np.ptp(y) / _PANEL_MM, 1e-9) * 1.08
     middle_x, middle_y = (x.min() + x.max()) / 2, (y.min() + y.max()) / 2
     return (

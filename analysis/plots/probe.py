@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from analysis.probe import ProbeResult
+    from analysis.probes.estimates import EfficiencyRow
 
 
 def _cited(result: ProbeResult) -> str:
@@ -179,7 +180,7 @@ def calibration_curve_source(result: ProbeResult) -> pd.DataFrame:
 
 def label_efficiency(result: ProbeResult, *, width: Width = "single") -> go.Figure:
     """Primary metric when 1–100 % of the training labels are used; bars from the lowest to the highest draw."""
-    rows = result.efficiency
+    rows = _by_labels(result)
     fig = blank(width=width, panel_mm=45, left_mm=13)
     trace = interval_trace(
         [e.labels for e in rows], [e.mean for e in rows], [(e.lowest, e.highest) for e in rows], along="y",
@@ -190,8 +191,10 @@ def label_efficiency(result: ProbeResult, *, width: Width = "single") -> go.Figu
     fig.update_xaxes(
         type="log", title_text="Training patients (log axis)", tickvals=[e.labels for e in rows], tickangle=0
     )
-    fig.update_yaxes(title_text=NAMES[PRIMARY[result.task]])
-    said = f"1–100 % of the training labels; bars: lowest to highest of {rows[0].draws} draws, no interval. "
+    name = NAMES[PRIMARY[result.task]]
+    fig.update_yaxes(title_text=f"{name[0].upper()}{name[1:]}")
+    share = f"{100 * rows[0].fraction:g}"
+    said = f"{share}–100 % of the training labels; bars: lowest to highest of {rows[0].draws} draws, no interval. "
     said += _cited(result)
     return finish(fig, result.provenance, name="probe_label_efficiency", notes=[said], caption=said)
 
@@ -200,4 +203,9 @@ def label_efficiency_source(result: ProbeResult) -> pd.DataFrame:
     """fraction, labels, mean, lowest, highest, draws."""
     import pandas as pd
 
-    return pd.DataFrame([vars(e) for e in result.efficiency])
+    return pd.DataFrame([vars(e) for e in _by_labels(result)])
+
+
+def _by_labels(result: ProbeResult) -> list[EfficiencyRow]:
+    """One row a number of labels: of shares that come to the same few patients, the largest."""
+    return list({e.labels: e for e in sorted(result.efficiency, key=lambda e: e.fraction)}.values())

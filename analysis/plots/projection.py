@@ -25,6 +25,7 @@ from analysis.plots.theme import (
     ordered_colours,
     shown,
     text_mm,
+    width_mm,
 )
 from flexict_core.errors import AnalysisError
 
@@ -112,7 +113,7 @@ def projection_map(
     colour = None if values is None else _checked(result, values, label, order)
     right = _legend_mm(colour)
     left, bottom = (12, 9) if result.method == "pca" else (6, 6)  # UMAP has no tick labels
-    panel = (89 if width == "single" else 120) - left - right
+    panel = min(width_mm(width), 120) - left - right
     legend = 5.1 * (len(colour.categories) + 2) if colour else 0
     fig = blank(
         width=width, panel_mm=max(min(panel, 75), legend), left_mm=left, right_mm=right, bottom_mm=bottom

@@ -17,14 +17,15 @@ from analysis.plots.theme import (
     PT,
     SYMBOLS,
     TICK_PT,
-    WIDTH_MM,
     Width,
     blank,
+    decimal,
     finish,
     interval_trace,
     ordered_colours,
     shown,
     text_mm,
+    width_mm,
     wrapped,
 )
 from flexict_core.errors import AnalysisError
@@ -46,7 +47,7 @@ def scores_by_stage(result: StageGradientResult, *, width: Width = "single") -> 
     """Every patient's out-of-fold score by stage, with means, intervals and the isotonic fit."""
     import plotly.graph_objects as go
 
-    slot = (WIDTH_MM[width] - 14) / len(result.stages)
+    slot = (width_mm(width) - 14) / len(result.stages)
     names = [wrapped(s.label, slot - 1, TICK_PT) for s in result.stages]
     fig = blank(width=width, panel_mm=48, left_mm=11, bottom_mm=9.5 + 2.8 * max(map(len, names)))
     x, colours = jittered(result), ordered_colours(len(result.stages))
@@ -100,13 +101,15 @@ def scores_by_stage(result: StageGradientResult, *, width: Width = "single") -> 
         title_text=_stage_name(result),
     )
     fig.update_yaxes(title_text="Stage score, out of fold (within-stage SD)")
+    known = any(s.ci is not None for s in result.stages)
+    bars = " with 95 % intervals" if known else ", without intervals"
     notes = [
-        "Points: patients. Diamonds: means with 95 % intervals. Dashed: isotonic fit of the means.",
+        f"Points: patients. Diamonds: means{bars}. Dashed: isotonic fit of the means.",
         _trend_sentence(result),
     ]
     caption = (
         f"Stage score of {result.n} patients by {_stage_name(result)}: out-of-fold scores (points), means "
-        f"with 95 % intervals (diamonds) and the isotonic fit of the means (dashed). {_trend_sentence(result)} "
+        f"(diamonds{bars}) and the isotonic fit of the means (dashed). {_trend_sentence(result)} "
         f"Every step: {result.strict.verdict} (intersection–union {_p(result, result.strict.p_value)})."
     )
     return finish(fig, result.provenance, name="scores_by_stage", notes=notes, caption=caption)
@@ -275,7 +278,7 @@ def adjusters_panel(result: StageGradientResult, *, width: Width = "single") -> 
         notes.append(f"{a.disagreement[0].upper()}{a.disagreement[1:]}.")
     caption = (
         "Concordance with stage of the embedding's score beside that of the adjusters alone, and what the score "
-        f"adds to them: {a.added_value:+.3f} (95 % interval {interval_text(a.added_value_ci, 3)}); "
+        f"adds to them: {decimal(a.added_value, sign=True)} (95 % interval {interval_text(a.added_value_ci, 3)}); "
         f"n = {result.n}. {_adjusted_sentence(result, a)}"
     )
     return finish(fig, result.provenance, name="adjusters", notes=notes, caption=caption)

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.plots.theme import (
     CATEGORY_COLOURS,
     FAINT,
+    MM,
     PT,
     TICK_PT,
     Width,
@@ -20,6 +21,8 @@ from analysis.plots.theme import (
     ordered_colours,
     shown,
     text_mm,
+    width_mm,
+    wrapped,
 )
 from analysis.time_to_event.words import interval_words, logrank_words, number_p
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from analysis.survival import SurvivalResult
+    from analysis.time_to_event.curves import GroupCurve
 
 _DASHES = (
     "solid",
@@ -40,6 +44,7 @@ _DASHES = (
     "6px,1px,1px,1px",
 )
 _ROW_MM = 3.2
+_DOTS = f"{0.4 * PT:.2f}px,{1.2 * PT:.2f}px"  # plotly's "dot" is a dash three pixels long
 
 
 def _colours(result: SurvivalResult) -> list[str]:
@@ -57,25 +62,25 @@ def kaplan_meier(result: SurvivalResult, *, width: Width = "single") -> go.Figur
     groups, colours = result.groups, _colours(result)
     left = max(12.0, max(text_mm(g.label, TICK_PT) for g in groups) + 5)
     table = _ROW_MM * (len(groups) + 1)
-    top = 3 + 5 * len(groups)
+    room = width_mm(width) - left - 14  # beside the legend's line
+    names = [wrapped(_group_text(g), room, TICK_PT) for g in groups]
+    top = 3 + sum(2.4 + 2.6 * len(lines) for lines in names)
     fig = blank(width=width, panel_mm=48, left_mm=left, right_mm=4, top_mm=top, bottom_mm=10 + table)
-    for g, colour, dash in zip(groups, colours, _DASHES, strict=False):
+    for g, lines, colour, dash in zip(groups, names, colours, _DASHES, strict=False):
         line = {"shape": "hv", "color": colour}
         for limit in (g.low, g.high):
             fig.add_trace(
                 go.Scatter(
-                    x=g.times, y=limit, mode="lines", line={**line, "width": 0.25 * PT, "dash": "dot"},
+                    x=g.times, y=limit, mode="lines", line={**line, "width": 0.4 * PT, "dash": _DOTS},
                     showlegend=False, hoverinfo="skip", name=f"{g.label} 95 % limit",
                 )
             )  # fmt: skip
-        median = "not reached" if g.median is None else f"{g.median:g}"
-        name = f"{shown(g.label)}: n = {g.n}, {g.events} events, median {median}"
         fig.add_trace(
             go.Scatter(
                 x=g.times,
                 y=g.survival,
                 mode="lines",
-                name=name,
+                name="<br>".join(map(shown, lines)),
                 line={**line, "width": 0.9 * PT, "dash": dash},
             )
         )
@@ -88,7 +93,7 @@ def kaplan_meier(result: SurvivalResult, *, width: Width = "single") -> go.Figur
                     marker={"symbol": "line-ns", "size": 2.5 * PT, "line": {"width": 0.4 * PT, "color": colour}},
                 )
             )  # fmt: skip
-    _numbers_at_risk(fig, result, colours, left)
+    _numbers_at_risk(fig, result)
     last = float(result.time.max())
     unit = f" ({shown(result.unit)})" if result.unit else ""
     title = f"{shown(result.duration)}{unit}"
@@ -105,19 +110,21 @@ def kaplan_meier(result: SurvivalResult, *, width: Width = "single") -> go.Figur
     return finish(fig, result.provenance, name="kaplan_meier", notes=[said], caption=said)
 
 
-def _numbers_at_risk(fig: go.Figure, result: SurvivalResult, colours: list[str], left_mm: float) -> None:
-    from analysis.plots.theme import MM
+def _group_text(g: GroupCurve) -> str:
+    median = "not reached" if g.median is None else f"{g.median:g}"
+    return f"{g.label}: n = {g.n}, {g.events} events, median {median}"
 
+
+def _numbers_at_risk(fig: go.Figure, result: SurvivalResult) -> None:
     common = {"yref": "paper", "y": 0, "showarrow": False, "yanchor": "top", "font": {"size": TICK_PT * PT}}
     down = 9.0
     fig.add_annotation(
         text="At risk", xref="paper", x=0, xanchor="right", xshift=-3.5 * MM, yshift=-down * MM, **common
     )
-    for row, (g, colour) in enumerate(zip(result.groups, colours, strict=True), start=1):
+    for row, g in enumerate(result.groups, start=1):
         shift = -(down + _ROW_MM * row) * MM
-        label = {**common, "font": {"size": TICK_PT * PT, "color": colour}}
         fig.add_annotation(
-            text=shown(g.label), xref="paper", x=0, xanchor="right", xshift=-3.5 * MM, yshift=shift, **label
+            text=shown(g.label), xref="paper", x=0, xanchor="right", xshift=-3.5 * MM, yshift=shift, **common
         )
         for tick, count in zip(result.ticks, g.at_risk, strict=True):
             fig.add_annotation(text=str(count), xref="x", x=tick, xanchor="center", yshift=shift, **common)

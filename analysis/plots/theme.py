@@ -1,8 +1,8 @@
 """The look of every figure: true millimetres and points, colours that survive colour blindness, notes in print.
 
 A figure is built at the size of the printed column (1 pt of text is 1 pt on paper), so what a page shows is
-what a paper prints; `for_screen` enlarges all of it alike. Colours are those of Okabe & Ito (2008) for
-categories and viridis for order; a symbol doubles every colour.
+what a paper prints; `enlarged` makes the same figure larger as a whole, for screens and slides. Colours are those
+of Okabe & Ito (2008) for categories and viridis for order; a symbol doubles every colour.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from analysis.results import Interval, Provenance
 
-Width = Literal["single", "double"]
-WIDTH_MM: dict[str, float] = {"single": 89.0, "double": 183.0}
+Width = Literal["single", "double", "slide"] | float  # a number: millimetres, as of a panel among others
+WIDTH_MM: dict[str, float] = {"single": 89.0, "double": 183.0, "slide": 338.6667 * 3 / 7}  # slide: then × 7/3
 TALLEST_MM = 170.0
+_NARROWEST_MM, _WIDEST_MM = 25.0, 400.0
 PT, MM = 96 / 72, 96 / 25.4  # CSS pixels in a point and in a millimetre
 FONT = "Arial, Helvetica, Liberation Sans, sans-serif"
 TICK_PT, TITLE_PT, NOTE_PT, STAMP_PT, LETTER_PT = 6.0, 7.0, 5.5, 5.0, 8.0
@@ -50,6 +51,19 @@ def ordered_colours(count: int) -> list[str]:
 
     steps = [0.5] if count == 1 else [0.82 - 0.78 * i / (count - 1) for i in range(count)]
     return [str(c) for c in sample_colorscale("Viridis", steps)]
+
+
+def width_mm(width: Width) -> float:
+    """A width in mm, by name or as it is. Raises AnalysisError for a name or number that no page has."""
+    if isinstance(width, str):
+        if width in WIDTH_MM:
+            return WIDTH_MM[width]
+    elif _NARROWEST_MM <= width <= _WIDEST_MM:
+        return float(width)
+    raise AnalysisError(
+        f"figure width {width!r} is not known: choose {', '.join(WIDTH_MM)}, or {_NARROWEST_MM:.0f} to "
+        f"{_WIDEST_MM:.0f} (mm)"
+    )
 
 
 @cache
@@ -104,12 +118,10 @@ def blank(
     """An empty figure of a column's width whose panel is `panel_mm` tall; `finish` adds room for the notes."""
     import plotly.graph_objects as go
 
-    if width not in WIDTH_MM:
-        raise AnalysisError(f"figure width {width!r} is not known: choose {' or '.join(WIDTH_MM)}")
     fig = go.Figure()
     fig.update_layout(
         template=journal_template(),
-        width=WIDTH_MM[width] * MM,
+        width=width_mm(width) * MM,
         height=(top_mm + panel_mm + bottom_mm) * MM,
         margin={
             "l": left_mm * MM,
@@ -149,10 +161,22 @@ def is_stamped(fig: go.Figure) -> bool:
 
 def set_width(fig: go.Figure, width: Width) -> go.Figure:
     """A copy of the figure at another column width; margins and text keep their size, notes wrap anew."""
-    if width not in WIDTH_MM:
-        raise AnalysisError(f"figure width {width!r} is not known: choose {' or '.join(WIDTH_MM)}")
     copied = copy.deepcopy(fig)
-    copied.update_layout(width=WIDTH_MM[width] * MM)
+    copied.update_layout(width=width_mm(width) * MM)
+    return _place_footer(copied)
+
+
+def add_note(fig: go.Figure, text: str) -> go.Figure:
+    """A copy with one more note under its panel."""
+    copied, meta = copy.deepcopy(fig), fig.layout.meta or {}
+    copied.update_layout(meta={**meta, "notes": [*meta.get("notes", []), text]})
+    return _place_footer(copied)
+
+
+def without_footer(fig: go.Figure) -> go.Figure:
+    """A copy without notes and stamp under the panel, for pages that print them elsewhere."""
+    copied = copy.deepcopy(fig)
+    copied.update_layout(meta={**(copied.layout.meta or {}), "notes": [], "stamp": ""})
     return _place_footer(copied)
 
 
@@ -167,18 +191,21 @@ def panel_letter(fig: go.Figure, letter: str) -> go.Figure:
 
 
 def _place_footer(fig: go.Figure) -> go.Figure:
-    """(Re)draw notes and stamp in room added below the panel's own bottom margin."""
+    """(Re)draw what depends on the width: titles under the axes in lines that fit, notes and stamp below them."""
     meta, layout = dict(fig.layout.meta or {}), fig.layout
     inside = (layout.width or 700) / MM - 2 * _EDGE_MM
     lines = [line for note in meta.get("notes", []) for line in wrapped(note, inside, NOTE_PT)]
     note_px = len(lines) * NOTE_PT * _LINE * PT
     stamp_px = STAMP_PT * _LINE * PT if meta.get("stamp") else 0.0
     edge = 0.5 * MM
-    footer = note_px + stamp_px + (_NOTE_GAP_MM * MM + edge if lines or stamp_px else 0.0)
+    titles, title_px = _fitted_titles(fig, meta.get("titles", {}))
+    footer = note_px + stamp_px + (_NOTE_GAP_MM * MM + edge if lines or stamp_px else 0.0) + title_px
     before, margin = meta.get("footer_px", 0.0), layout.margin
     bottom = (80 if margin.b is None else margin.b) - before + footer
     fig.update_layout(
-        margin_b=bottom, height=(layout.height or 450) - before + footer, meta={**meta, "footer_px": footer}
+        margin_b=bottom,
+        height=(layout.height or 450) - before + footer,
+        meta={**meta, "footer_px": footer, "titles": titles},
     )
     kept = [a for a in layout.annotations if a.name not in ("notes", "stamp")]
     left = 80 if margin.l is None else margin.l
@@ -198,6 +225,28 @@ def _place_footer(fig: go.Figure) -> go.Figure:
         )  # fmt: skip
     fig.update_layout(annotations=kept)
     return fig
+
+
+def _fitted_titles(fig: go.Figure, titles: dict[str, str]) -> tuple[dict[str, str], float]:
+    """Break titles under x axes that are longer than their room; the texts as given, and the pixels added."""
+    layout, margin = fig.layout, fig.layout.margin
+    if layout.width is None or margin.l is None:
+        return {}, 0.0
+    axes = [layout[n] for n in ("xaxis", "xaxis2", "xaxis3") if n in layout and layout[n].title.text]
+    given = {a.plotly_name: titles.get(a.plotly_name, a.title.text) for a in axes}
+    across = layout.width - margin.l - margin.r
+    spans = [[margin.l + across * d for d in (a.domain or (0, 1))] for a in axes]
+    added = 0.0
+    for k, (axis, (low, high)) in enumerate(zip(axes, spans, strict=True)):
+        first = 0.0 if k == 0 else (spans[k - 1][1] + low) / 2
+        last = layout.width if k == len(axes) - 1 else (high + spans[k + 1][0]) / 2
+        centre = (low + high) / 2
+        room = 2 * min(centre - first, last - centre) / MM - _EDGE_MM
+        text = given[axis.plotly_name]
+        lines = [part for line in text.split("<br>") for part in wrapped(line, room, TITLE_PT)]
+        axis.title.text = "<br>".join(lines)
+        added = max(added, (len(lines) - 1 - text.count("<br>")) * TITLE_PT * _LINE * PT)
+    return given, added
 
 
 def text_mm(text: str, pt: float) -> float:
@@ -223,6 +272,12 @@ def wrapped(text: str, mm: float, pt: float) -> list[str]:
         else:
             lines.append(word)
     return [line.replace("\u00a0", " ") for line in lines]
+
+
+def decimal(value: float, digits: int = 3, *, sign: bool = False) -> str:
+    """A number for print: a true minus, no minus before zero; `sign`: a plus where it is positive."""
+    rounded = round(value, digits) + 0.0  # -0.0 + 0.0 is 0.0
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}".replace("-", "−")
 
 
 def shown(text: Any) -> str:
@@ -252,37 +307,3 @@ def interval_trace(
         **({f"error_{along}": bars} if any(intervals) else {}),
         **trace,
     )
-
-
-def for_screen(fig: go.Figure, factor: float = 1.6) -> go.Figure:
-    """A copy enlarged as a whole (text, lines, markers, margins): the printed figure held closer to the eye."""
-    import plotly.graph_objects as go
-
-    traces = [_scaled(trace.to_plotly_json(), factor, within="trace") for trace in fig.data]
-    return go.Figure(traces, _scaled(fig.layout.to_plotly_json(), factor, within="layout"))
-
-
-_PIXELS = {
-    "font": {"size"}, "tickfont": {"size"}, "marker": {"size"}, "line": {"width"}, "margin": {"l", "r", "t", "b"},
-    "title": {"standoff"}, "error_x": {"thickness", "width"}, "error_y": {"thickness", "width"},
-    "legend": {"itemwidth", "tracegroupgap"}, "colorbar": {"thickness", "ticklen", "tickwidth", "outlinewidth"},
-    "layout": {"width", "height"}, "annotations": {"xshift", "yshift", "arrowwidth", "borderpad"},
-    "meta": {"footer_px"},
-    **{f"{a}axis": {"linewidth", "tickwidth", "ticklen"} for a in "xy"},
-}  # fmt: skip
-
-
-def _scaled(value: Any, factor: float, *, within: str) -> Any:
-    """Multiply every length in pixels; `within` is the key that holds the value (axis numbers dropped)."""
-    if isinstance(value, dict):
-        lengths = _PIXELS.get(within, set())
-        out = {}
-        for key, item in value.items():
-            if key in lengths and isinstance(item, int | float) and not isinstance(item, bool):
-                out[key] = item * factor
-            else:
-                out[key] = _scaled(item, factor, within=key.rstrip("0123456789"))
-        return out
-    if isinstance(value, list | tuple):
-        return [_scaled(item, factor, within=within) for item in value]
-    return value

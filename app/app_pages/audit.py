@@ -120,7 +120,7 @@ def _exhibit(result: AuditResult) -> state.Exhibit:
 
 
 def _show_figure(figure: Figure, name: str) -> None:
-    from analysis.plots.theme import for_screen
+    from analysis.plots.enlarged import for_screen
 
     st.plotly_chart(
         for_screen(figure, _SCREEN_FACTOR),

@@ -78,7 +78,7 @@ def _probe(_cohort: Cohort, key: tuple[str, ...], asked: tuple[Any, ...]) -> Pro
 
 
 def _show(result: ProbeResult) -> None:
-    from analysis.plots.theme import for_screen
+    from analysis.plots.enlarged import for_screen
     from app.drawings import probe_drawings
 
     with st.container(border=True):

@@ -129,7 +129,7 @@ def _exhibit(result: StageGradientResult) -> state.Exhibit:
 
 
 def _show_figure(figure: Figure, name: str) -> None:
-    from analysis.plots.theme import for_screen
+    from analysis.plots.enlarged import for_screen
 
     st.plotly_chart(
         for_screen(figure, _SCREEN_FACTOR),

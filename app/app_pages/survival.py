@@ -83,7 +83,7 @@ def _survival(_cohort: Cohort, key: tuple[str, ...], asked: tuple[Any, ...]) -> 
 
 
 def _show(result: SurvivalResult) -> None:
-    from analysis.plots.theme import for_screen
+    from analysis.plots.enlarged import for_screen
     from app.drawings import survival_drawings
 
     with st.container(border=True):

@@ -30,7 +30,7 @@ def show_map(cohort: Cohort, result: ProjectionResult, figure: Figure, *, everyo
     A selection that comes from elsewhere (the URL, another page, another colouring) is highlighted in the picture.
     While the user selects in this picture it stays as it is, so that zoom and lasso are not lost.
     """
-    from analysis.plots.theme import for_screen
+    from analysis.plots.enlarged import for_screen
 
     drawn = (result.method, state.view().colour, state.view().embedding, state.view().where)
     if st.session_state.get("_map-drawn") != drawn:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis import project, retrieval_metrics, stage_gradient
-from analysis.plots import theme
+from analysis.plots import enlarged, theme
 from analysis.plots.projection import colouring, projection_map, projection_map_source
 from analysis.plots.retrieval import metrics_against_random, metrics_against_random_source
 from analysis.plots.stage_gradient import (
@@ -344,13 +344,13 @@ def test_another_width_wraps_the_notes_anew(gradient: Any) -> None:
     assert [a.text for a in back.layout.annotations] == [a.text for a in single.layout.annotations]
     assert back.layout.height == pytest.approx(single.layout.height)
     assert back.layout.margin.b == pytest.approx(single.layout.margin.b)
-    with pytest.raises(AnalysisError, match="choose single or double"):
+    with pytest.raises(AnalysisError, match="choose single, double, slide"):
         theme.set_width(single, "wide")  # type: ignore[arg-type]
 
 
 def test_the_screen_shows_the_same_figure_enlarged(gradient: Any) -> None:
     fig = scores_by_stage(gradient)
-    screen = theme.for_screen(fig, 2)
+    screen = enlarged.for_screen(fig, 2)
     assert screen.layout.width == 2 * fig.layout.width
     assert screen.layout.margin.b == 2 * fig.layout.margin.b
     assert screen.data[0].marker.size == 2 * fig.data[0].marker.size
