@@ -1,8 +1,9 @@
-"""A headless Chrome or Chromium that turns figures into PDF, SVG and PNG; started once for many figures."""
+"""A headless Chrome or Chromium that turns figures into PDF, SVG, PNG, and reports into PDF; started once for many."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import Coroutine
 from contextvars import ContextVar, Token
@@ -53,6 +54,30 @@ class FigureBrowser:
         if not data:
             raise FigureExportError(f"the browser returned an empty {kind}: {REMEDY}")
         return bytes(data)
+
+    def printed(self, html: str) -> bytes:
+        """A page that needs no other file as PDF, at the size its style asks for, tagged and with an outline."""
+        return bytes(self._run(self._print(html)))
+
+    async def _print(self, html: str) -> bytes:
+        tab = await self._kaleido.create_tab()
+        try:
+            await self._answer(tab, "Page.enable")
+            frame = await self._answer(tab, "Page.getFrameTree")
+            where = frame["frameTree"]["frame"]["id"]
+            await self._answer(tab, "Page.setDocumentContent", frameId=where, html=html)
+            options = {"printBackground": True, "preferCSSPageSize": True}
+            options |= {"generateTaggedPDF": True, "generateDocumentOutline": True}
+            page = await self._answer(tab, "Page.printToPDF", **options)
+            return base64.b64decode(page["data"])
+        finally:
+            await self._kaleido.close_tab(tab.target_id)
+
+    async def _answer(self, tab: Any, command: str, **parameters: Any) -> dict[str, Any]:
+        answer = await tab.send_command(command, params=parameters)
+        if "error" in answer:
+            raise RuntimeError(f"{command}: {answer['error'].get('message')}")
+        return dict(answer["result"])
 
     async def _start(self) -> Any:
         from kaleido import Kaleido, PageGenerator

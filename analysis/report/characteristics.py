@@ -1,0 +1,151 @@
+"""Who the patients are: one row a characteristic, for all and by stage. No tests: differences are described."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from analysis.clinical import canonical, parse_order
+from analysis.results import Result
+from analysis.selection import natural_key
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.cohort import Cohort
+
+MOST_LEVELS = 8
+MOST_COLUMNS = 14
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Of a number: median and quartiles. Of a level: count and share. n: patients with a value here."""
+
+    n: int
+    count: int | None = None
+    share: float | None = None
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A column of the table, or one level of it ("" for a number); missing: patients without a value."""
+
+    column: str
+    level: str
+    missing: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characteristics(Result):
+    """`groups`: "all", then the stages from early to late; `counts`: their patients; one cell a group in each row."""
+
+    command: ClassVar[str] = "characteristics"
+
+    groups: tuple[str, ...]
+    counts: tuple[int, ...]
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]
+
+    def table(self) -> pd.DataFrame:
+        """One row a characteristic, group and statistic, in full precision."""
+        import pandas as pd
+
+        keys = ("count", "share", "median", "low", "high")
+        return pd.DataFrame(
+            [
+                {
+                    "column": r.column,
+                    "level": r.level,
+                    "group": group,
+                    "n": cell.n,
+                    **{k: getattr(cell, k) for k in keys},
+                    "missing_in_all": r.missing,
+                }
+                for r in self.rows
+                for group, cell in zip(self.groups, r.cells, strict=True)
+            ],
+            columns=["column", "level", "group", "n", *keys, "missing_in_all"],
+        )
+
+    def summary(self) -> str:
+        return self.verdict
+
+    def methods_text(self) -> str:
+        text = (
+            "Numbers are median (lower to upper quartile), categories n (% of the patients with a value); missing "
+            "values are counted, not filled in. Groups are described and not tested against each other."
+        )
+        if self.left_out:
+            text += f" Not shown, for they hold too many different texts: {', '.join(self.left_out)}."
+        return text
+
+    def details(self) -> dict[str, Any]:
+        return {"groups": self.groups, "counts": self.counts, "rows": self.rows, "left_out": self.left_out}
+
+
+def characteristics(
+    cohort: Cohort, *, columns: Sequence[str] = (), stage: str | None = None, order: str | None = None
+) -> Characteristics:
+    """Describe a cohort. columns: which ones (none: every number and every category of up to eight levels, the
+    first 14); stage, order: the groups to describe beside all patients."""
+    groups, masks = ["all"], [np.ones(cohort.n, dtype=bool)]
+    levels: dict[str, list[str]] = {}
+    if stage is not None and order is not None:
+        parsed = parse_order(order)
+        codes = parsed.codes()
+        of = np.array([codes.get(canonical(v), -1) for v in cohort.column(stage)])
+        groups += parsed.labels
+        masks += [of == k for k in range(len(parsed.labels))]
+    chosen, left_out = list(columns), []
+    if not chosen:
+        others = [c for c in cohort.table.columns if c not in (cohort.id_column, stage)]
+        left_out = [c for c in others if not _describable(cohort.column(c))]
+        chosen = [c for c in others if c not in left_out][:MOST_COLUMNS]
+    rows: list[Row] = []
+    for name in chosen:
+        rows += _rows(name, cohort.column(name), masks, levels.get(name))
+    return Characteristics(
+        n=cohort.n,
+        verdict=f"{len(chosen)} characteristics of {cohort.n} patients",
+        provenance=cohort.provenance(parameters={"columns": chosen, "stage": stage, "order": order}),
+        groups=tuple(groups),
+        counts=tuple(int(m.sum()) for m in masks),
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+    )
+
+
+def _describable(values: np.ndarray) -> bool:
+    return values.dtype != object or len({canonical(v) for v in values} - {""}) <= MOST_LEVELS
+
+
+def _rows(name: str, values: np.ndarray, masks: Sequence[np.ndarray], levels: list[str] | None) -> list[Row]:
+    texts = np.array([canonical(v) for v in values], dtype=object)
+    missing = int((texts == "").sum())
+    found = levels or sorted(set(texts) - {""}, key=natural_key)
+    flag = set(found) <= {"0", "1"}  # 0 and 1 are yes and no, not a number with quartiles
+    if values.dtype != object and not flag:
+        numbers = values.astype(float)
+        return [Row(name, "", missing, tuple(_number(numbers[m]) for m in masks))]
+    return [Row(name, level, missing, tuple(_level(texts[m], level) for m in masks)) for level in found]
+
+
+def _number(values: np.ndarray) -> Cell:
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return Cell(0)
+    low, middle, high = (float(q) for q in np.quantile(known, [0.25, 0.5, 0.75]))
+    return Cell(int(known.size), median=middle, low=low, high=high)
+
+
+def _level(texts: np.ndarray, level: str) -> Cell:
+    n, count = int((texts != "").sum()), int((texts == level).sum())
+    return Cell(n, count=count, share=count / n if n else None)
