@@ -39,6 +39,10 @@ class StoreError(FlexictError, ValueError):
     """An embedding store that is missing, damaged or does not hold what is asked of it."""
 
 
+class ArchiveError(FlexictError, OSError):
+    """A public archive that cannot be reached, or a download that could not be finished."""
+
+
 class CheckpointError(FlexictError, ValueError):
     """A weights file that is missing, unsafe, truncated or made for another network."""
 

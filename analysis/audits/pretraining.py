@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.audits.result import Overlap
-from flexict_core.errors import InputError
+from flexict_core.archive.index import PACKAGE, installed_index, rows_of_patients
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +29,6 @@ FLEXICT_SOURCE = (
     "github.com/ricklisz/FlexiCT, train_ct_2D_adaptive_patch.py: example names, not comprehensive"
 )
 FLEXICT_DATASETS = 56
-INDEX_COLUMNS = ("collection_id", "PatientID", "SeriesInstanceUID")
 
 
 @dataclass(frozen=True)
@@ -124,45 +121,8 @@ def _index(
     """Rows of the index of these patients, with a column by_series, and where they were looked up."""
     path = installed_index() if index is None else Path(index)
     if path is None:
-        return None, "no index of public collections: give one, or install idc-index-data"
-    frame = _read(path, ids)
+        return None, f"no index of public collections: give one, or pip install {PACKAGE}"
+    frame = rows_of_patients(ids, path)
     wanted = set(series)
     frame["by_series"] = [s in wanted for s in frame["SeriesInstanceUID"]]
     return frame, f"looked up in {path.name}"
-
-
-@cache
-def installed_index() -> Path | None:
-    """The index of the Imaging Data Commons that the package idc-index-data ships, where it is installed."""
-    try:
-        files = metadata.files("idc-index-data") or []
-    except metadata.PackageNotFoundError:
-        return None
-    return next((Path(str(f.locate())) for f in files if f.name == "idc_index.parquet"), None)
-
-
-def _read(path: Path, ids: Sequence[str]) -> pd.DataFrame:
-    if path.suffix == ".parquet" and path.is_file():
-        import pyarrow.parquet as pq
-
-        names = pq.read_schema(path).names
-        columns = [c for c in INDEX_COLUMNS if c in names]
-        _require(path, columns)
-        frame = pq.read_table(path, columns=columns, filters=[("PatientID", "in", list(ids))]).to_pandas()
-    else:
-        from flexict_core.tables import read_table
-
-        frame = read_table(path)
-        _require(path, list(frame.columns))
-        frame = frame[frame["PatientID"].isin(ids)].copy()
-    if "SeriesInstanceUID" not in frame:
-        frame["SeriesInstanceUID"] = ""
-    return frame[list(INDEX_COLUMNS)].reset_index(drop=True)
-
-
-def _require(path: Path, columns: Sequence[str]) -> None:
-    absent = [c for c in INDEX_COLUMNS[:2] if c not in columns]
-    if absent:
-        raise InputError(
-            f"index {str(path)!r} has no column {absent[0]!r}: it needs collection_id and PatientID"
-        )

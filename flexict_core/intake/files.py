@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flexict_core.archive import UNFINISHED
 from flexict_core.errors import ImageError
 from flexict_core.intake.entries import LeftOut
 from flexict_core.intake.names import IMAGE_SUFFIXES
@@ -48,7 +49,9 @@ def list_files(
             continue
         for entry in entries:
             path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
+            if entry.name == UNFINISHED:
+                lost.append(LeftOut(path, "a download that was not finished; give the same fetch again"))
+            elif entry.is_dir(follow_symlinks=False):
                 folders.append(path)
             elif entry.is_symlink() and path.is_dir():
                 lost.append(LeftOut(path, "a link to a folder, not followed; scan that folder itself"))
