@@ -148,7 +148,7 @@ class Transport:
         return {k: v for k, v in vars(self).items() if k != "scores"}
 
 
-def fit_axis(d: StageData, *, seed: int, concordance_: float, ci: Interval | None) -> StageAxis:
+def fit_axis(d: StageData, *, seed: int, concordance_: float | None, ci: Interval | None) -> StageAxis:
     """Ridge of the stage on the embeddings of all patients, with the penalty of the cross-fitted axis' rule."""
     X, y = d.X_full, d.centred(d.codes)
     y = y - y.mean()

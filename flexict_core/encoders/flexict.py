@@ -149,18 +149,24 @@ class NetworkEncoder(ABC):
     def tokens(self, volume: Volume, roi: Volume | None = None) -> TokenMap:
         """Patch tokens of the last block with their place in the patient."""
 
-    def _patch_tokens(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """[B, N, C] float32 of inputs [1, (D,) H, W]."""
+    def _tokens(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Patch tokens [B, N, C] and CLS tokens [B, C], float32, of inputs [1, (D,) H, W]."""
+        import torch
+
         from flexict_core.encoders.network import backbone_of
 
         self.load()
         assert self._net is not None  # load has set it
         backbone = backbone_of(self._net)
-        run = BatchRunner(
-            lambda x: backbone(x, self.patch_size).patches, device=self.device, precision=self.precision
-        )
+
+        def forward(x: Tensor) -> Tensor:
+            out = backbone(x, self.patch_size)
+            return torch.cat((out.cls[:, None], out.patches), dim=1)  # [B, 1 + N, C]
+
+        run = BatchRunner(forward, device=self.device, precision=self.precision)
         run.largest = self.inputs_at_once[self.device.partition(":")[0]]
-        return run(inputs).numpy()
+        tokens = run(inputs).numpy()
+        return tokens[:, 1:], tokens[:, 0]
 
     def _forward(self, x: Tensor) -> Tensor:
         from flexict_core.encoders.network import backbone_of
@@ -232,7 +238,8 @@ class VolumeEncoder(NetworkEncoder):
         affine = token_affine(volume, self.recipe, (d, h, w), roi=roi)
         array = self.prepare(volume, roi)
         grid = [length // side for length, side in zip(array.shape[1:], self.patch_size, strict=True)]
-        return TokenMap(self._patch_tokens([array])[0].reshape(*grid, -1), affine)
+        patches, cls = self._tokens([array])
+        return TokenMap(patches[0].reshape(*grid, -1), affine, cls[0])
 
 
 class SliceEncoder(NetworkEncoder):
@@ -307,9 +314,10 @@ class SliceEncoder(NetworkEncoder):
             raise EncoderError(f"slices {slices} of a volume with {count}: give a run of at least one")
         h, w = self.patch_size
         stack = _finite(slice_stack(volume, self.recipe, keep=range(first, last)), volume, self.recipe)
-        tokens = self._patch_tokens(list(stack[:, None]))  # [s, N, C]
+        tokens, cls = self._tokens(list(stack[:, None]))  # [s, N, C], [s, C]
         tokens = tokens.reshape(last - first, stack.shape[1] // h, stack.shape[2] // w, -1)
-        return TokenMap(tokens, token_affine(volume, self.recipe, (1, h, w), first_slice=first))
+        affine = token_affine(volume, self.recipe, (1, h, w), first_slice=first)
+        return TokenMap(tokens, affine, cls)
 
     def spec(self) -> dict[str, JSON]:
         return {**super().spec(), "slices": "lesion slices where a mask is given, else all; mean"}

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 class TokenMap:
     """tokens: [d, h, w, C] float32, axes towards S, P, L; d counts slices for the 2D encoder.
 
-    affine: [4, 4], token index (x, y, z) → centre of its patch in LPS mm.
+    affine: [4, 4], token index (x, y, z) → centre of its patch in LPS mm. cls: the CLS token of the same pass,
+    [C] of a volume or [d, C] of slices; None where it is not known.
     """
 
     tokens: np.ndarray
     affine: np.ndarray
+    cls: np.ndarray | None = None
 
     @property
     def grid(self) -> tuple[int, int, int]:
