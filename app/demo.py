@@ -47,6 +47,10 @@ class Demo:
     def results(self) -> Path:
         return self.out / "results"
 
+    @property
+    def study(self) -> Path:
+        return self.out / "study.yaml"
+
     def to_dict(self) -> dict[str, Any]:
         """Paths, times in seconds and verdicts, for `--json`."""
         paths = {name: str(getattr(self, name)) for name in ("store", "clinical", "results")}
@@ -108,6 +112,7 @@ def run_demo(
         run_project(everyone, out=demo.results / "project", colour=STAGE, order=demo.order, console=brief)
     with demo.step("retrieval", console):
         run_retrieve([everyone], out=demo.results / "retrieve", label=STAGE, console=brief)
+    _write_study(demo)
     _tell(demo, console)
     return demo
 
@@ -139,6 +144,15 @@ def _verdict(result: Any, truth: dict[str, Any], name: str) -> dict[str, Any]:
     return {"planted": planted, "found": found, "recovered": planted == found, "sentence": result.verdict}
 
 
+def _write_study(demo: Demo) -> None:
+    """The example of a study file beside the demo it answers for; one that is there may be the user's own by now."""
+    from analysis.export import write_text
+    from analysis.report.example import EXAMPLE
+
+    if not demo.study.exists():
+        write_text(demo.study, EXAMPLE)
+
+
 def _tell(demo: Demo, console: Console) -> None:
     for name, verdict in demo.verdicts.items():
         ending = "recovered" if verdict["recovered"] else "NOT recovered"
@@ -148,3 +162,4 @@ def _tell(demo: Demo, console: Console) -> None:
     for name, seconds in demo.seconds.items():
         console.say(f"  {seconds:6.1f} s  {name}")
     console.say(f"  {sum(demo.seconds.values()):6.1f} s  in all; results in {demo.results}")
+    console.say(f"\nThe study of cohort A as one report: flexict report --config {demo.study} --out {demo.out / 'report'}")
