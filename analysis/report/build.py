@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from analysis.export import csv_text, export_figure, export_result, json_text, write_bytes, write_text
-from analysis.figure_browser import FigureBrowser, current_browser
+from analysis.export import csv_text, json_text, write_bytes, write_text
+from analysis.figure_browser import REMEDY, FigureBrowser, current_browser
+from analysis.report.answers import Answers, DrawingsOf, Say, remove_other
 from analysis.report.characteristics import characteristics
 from analysis.report.checklist import Evidence, checklist, checklist_table
-from analysis.report.cohorts import Cohorts, load_cohorts
+from analysis.report.cohorts import load_cohorts
 from analysis.report.flow import Flow, patient_flow
 from analysis.report.flow_drawing import flow_svg
 from analysis.report.inputs import REPORT, Input, changed_verdicts, changes, earlier_report, inputs_of
 from analysis.report.page import Page, page_html, page_pdf
 from analysis.report.reading import read_study
-from analysis.report.records import (
-    RECORD,
-    FigureRecord,
-    Record,
-    code_sha256,
-    failed_record,
-    read_record,
-    record_of,
-    section_key,
-    still_holds,
-    write_record,
-)
-from analysis.report.sections import Section, plan
-from analysis.results import SCHEMA_VERSION, Result, library_versions
-from flexict_core.errors import FigureExportError, FlexictError, InputError
+from analysis.report.records import RECORD, Record, code_sha256, read_record, section_key
+from analysis.report.sections import plan
+from analysis.results import SCHEMA_VERSION, library_versions
+from flexict_core.errors import FigureExportError, InputError
 from flexict_core.store_format import read_spec
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from plotly.graph_objects import Figure
-
-    from analysis.report.study import Study
-
-Say = Callable[[str], None]
-
-
-class Drawing(Protocol):
-    """One figure of a result: the stem of its files, what draws it, and the numbers it draws."""
-
-    @property
-    def stem(self) -> str: ...
-    @property
-    def draw(self) -> Callable[[], Figure]: ...
-    @property
-    def source(self) -> Callable[[], pd.DataFrame]: ...
-
-
-DrawingsOf = Callable[[Section, Result, Cohorts], Sequence[Drawing]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,20 +107,20 @@ def write_report(
         if figures and current_browser() is None:
             with suppress(FigureExportError):  # said below
                 stack.enter_context(FigureBrowser())
-        work = _Work(folder, study, cohorts, drawings_of, figures and current_browser() is not None)
+        answers = Answers(folder, study, cohorts, drawings_of, figures and current_browser() is not None)
         records, reused = [], []
         for i, section in enumerate(sections):
             at = f"[{i + 1}/{len(sections)}] {section.title}"
-            record = None if fresh else work.held(section, keys[section.slug], wanted=figures)
+            record = None if fresh else answers.held(section, keys[section.slug], wanted=figures)
             if record is not None:
                 say(f"{at}: as in the earlier run")
                 reused.append(section.title)
             else:
-                record = work.answered(section, keys[section.slug], _saying(say, at))
+                record = answers.answered(section, keys[section.slug], _saying(say, at))
             records.append(record)
-        _remove_other(folder / "sections", set(keys))
+        remove_other(folder / "sections", set(keys))
         say("writing the report")
-        return _write(work, records, reused, inputs=inputs, before=before, file=file, command=command)
+        return _write(answers, records, reused, inputs=inputs, before=before, file=file, command=command)
 
 
 def _saying(say: Say, at: str) -> Say:
@@ -179,71 +147,8 @@ def _refuse_older(folder: Path, before: Any, inputs: Sequence[Input], keys: dict
         )
 
 
-def _remove_other(folder: Path, kept: set[str]) -> None:
-    """Sections of an earlier report that this study does not ask for: only folders that a report made."""
-    import shutil
-
-    for record in folder.glob(f"*/{RECORD}"):
-        if record.parent.name not in kept and not record.parent.is_symlink():
-            shutil.rmtree(record.parent)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """Answers sections into their folders."""
-
-    out: Path
-    study: Study
-    cohorts: Cohorts
-    drawings_of: DrawingsOf
-    browser: bool
-
-    def held(self, section: Section, key: str, *, wanted: bool) -> Record | None:
-        folder = self.out / "sections" / section.slug
-        record = read_record(folder)
-        return record if still_holds(folder, record, key=key, figures=wanted and self.browser) else None
-
-    def answered(self, section: Section, key: str, say: Say) -> Record:
-        folder = self.out / "sections" / section.slug
-        for older in folder.glob("*"):  # a record that is not whole says nothing of the files beside it
-            older.unlink()
-        try:
-            say("begun")
-            result = section.answer(self.cohorts, seed=self.study.seed, say=say)
-        except FlexictError as error:
-            record = failed_record(section, str(error), key=key)
-        else:
-            export_result(result, folder, command=result.command)
-            figures = self.drawn(section, result, folder, say)
-            losses = section.losses(self.cohorts.by_name[section.own])
-            record = record_of(section, result, key=key, losses=losses, figures=figures)
-        write_record(folder, record)
-        return record
-
-    def drawn(self, section: Section, result: Result, folder: Path, say: Say) -> tuple[FigureRecord, ...]:
-        found = []
-        drawings = self.drawings_of(section, result, self.cohorts)
-        for i, drawing in enumerate(drawings):
-            say(f"figure {i + 1} of {len(drawings)}")
-            fig = drawing.draw()
-            drawn = self.browser
-            try:
-                export_figure(
-                    fig,
-                    folder / drawing.stem,
-                    formats=("svg", "pdf") if drawn else (),
-                    source=drawing.source(),
-                    result=result,
-                )
-            except FigureExportError:
-                drawn = False
-            caption = str((fig.layout.meta or {}).get("caption") or result.verdict)
-            found.append(FigureRecord(drawing.stem, caption, drawn))
-        return tuple(found)
-
-
 def _write(
-    work: _Work,
+    answers: Answers,
     records: Sequence[Record],
     reused: Sequence[str],
     *,
@@ -252,7 +157,7 @@ def _write(
     file: Path,
     command: str,
 ) -> Report:
-    study, cohorts, out = work.study, work.cohorts, work.out
+    study, cohorts, out = answers.study, answers.cohorts, answers.out
     analysed = [(f"{i + 1} {r.title}", r.n, r.losses) for i, r in enumerate(records)]
     flow = patient_flow(cohorts, analysed, seed=study.seed)
     patients = characteristics(
@@ -288,8 +193,8 @@ def _write(
     written = write_text(out / "report.html", html)
     pdf, no_pdf = out / "report.pdf", ""
     try:
-        if not work.browser:
-            raise FigureExportError(_why_no_browser())
+        if not answers.browser:
+            raise FigureExportError(f"no Chrome or Chromium was there to print with: {REMEDY}")
         write_bytes(pdf, page_pdf(html, title=study.title, synthetic=synthetic))
     except FigureExportError as error:
         pdf.unlink(missing_ok=True)
@@ -308,9 +213,3 @@ def _write(
     )
     write_text(out / REPORT, json_text(report.to_dict()))
     return report
-
-
-def _why_no_browser() -> str:
-    from analysis.figure_browser import REMEDY
-
-    return f"no Chrome or Chromium was there to print with: {REMEDY}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.report.records import code_sha256
+from analysis.results import library_versions
 from flexict_core.tables import file_sha256
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def inputs_of(
         for key in ("axis", "index"):
             if (path := getattr(options, key, None)) is not None:
                 found.append(Input(f"{section.kind}.{key}", path.name, file_sha256(path)))
+    found.append(Input("code of the analyses", "flexict-atlas", code_sha256()))
     return tuple(dict.fromkeys(found))
 
 
@@ -67,6 +70,12 @@ def changes(before: Mapping[str, Any], inputs: Sequence[Input]) -> list[str]:
         f"{what} {name!r} has changed (sha256 {str(old[what, name])[:12]} → {sha[:12]})"
         for (what, name), sha in new.items()
         if (what, name) in old and old[what, name] != sha
+    ]
+    versions = before.get("provenance", {}).get("versions", {})
+    lines += [
+        f"{name} was {versions[name]} and is now {version}"
+        for name, version in library_versions().items()
+        if versions.get(name, version) != version
     ]
     lines += [f"{what} {name!r} is new" for what, name in new if (what, name) not in old]
     lines += [f"{what} {name!r} is no longer used" for what, name in old if (what, name) not in new]
