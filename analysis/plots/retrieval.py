@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.plots.forest import ForestRow, forest, forest_source
-from analysis.plots.theme import CATEGORY_COLOURS, FAINT, PT, Width, blank, finish, interval_trace, shown
+from analysis.plots.theme import (
+    CATEGORY_COLOURS,
+    FAINT,
+    PT,
+    Width,
+    blank,
+    finish,
+    interval_trace,
+    shown,
+    width_mm,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +23,7 @@ if TYPE_CHECKING:
 
     from analysis.retrieval import RetrievalResult
 
+_LEGEND_MM = 88.0  # a page that has room for the two names of the legend side by side
 _PROTOCOL = {"loo": "every patient against all others", "split": "split", "published": "published split"}
 
 
@@ -23,7 +34,10 @@ def metrics_against_random(result: RetrievalResult, *, width: Width = "single") 
     names = list(result.metrics)
     rows = list(range(len(names)))
     metrics = [result.metrics[name] for name in names]
-    fig = blank(width=width, panel_mm=4 + 4.5 * len(rows), left_mm=18, top_mm=6, bottom_mm=9)
+    beside = width_mm(width) >= _LEGEND_MM
+    fig = blank(
+        width=width, panel_mm=4 + 4.5 * len(rows), left_mm=18, top_mm=6 if beside else 12, bottom_mm=9
+    )
     fig.add_trace(
         go.Scatter(
             x=[m.random for m in metrics],
@@ -55,7 +69,13 @@ def metrics_against_random(result: RetrievalResult, *, width: Width = "single") 
     fig.update_xaxes(title_text="Value (0 to 1, higher is better)", range=[0, 1.02])
     fig.update_layout(
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"},
+        legend={
+            "orientation": "h" if beside else "v",
+            "x": 0,
+            "y": 1,
+            "xanchor": "left",
+            "yanchor": "bottom",
+        },
     )
     label, average = shown(result.label), result.metrics["mAP"]
     said = (

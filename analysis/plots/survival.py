@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from analysis.survival import SurvivalResult
     from analysis.time_to_event.curves import GroupCurve
+    from analysis.time_to_event.groups import GroupSurvival
 
 _DASHES = (
     "solid",
@@ -47,7 +48,7 @@ _ROW_MM = 3.2
 _DOTS = f"{0.4 * PT:.2f}px,{1.2 * PT:.2f}px"  # plotly's "dot" is a dash three pixels long
 
 
-def _colours(result: SurvivalResult) -> list[str]:
+def _colours(result: SurvivalResult | GroupSurvival) -> list[str]:
     """Thirds of a risk score are ordered; other groups are categories."""
     count = len(result.groups)
     if result.provenance.parameters["by"] is None:
@@ -55,7 +56,7 @@ def _colours(result: SurvivalResult) -> list[str]:
     return [category_style(i)[0] for i in range(count)]
 
 
-def kaplan_meier(result: SurvivalResult, *, width: Width = "single") -> go.Figure:
+def kaplan_meier(result: SurvivalResult | GroupSurvival, *, width: Width = "single") -> go.Figure:
     """Curves with pointwise 95 % limits (dotted), ticks at censored times, numbers at risk below."""
     import plotly.graph_objects as go
 
@@ -115,7 +116,7 @@ def _group_text(g: GroupCurve) -> str:
     return f"{g.label}: n = {g.n}, {g.events} events, median {median}"
 
 
-def _numbers_at_risk(fig: go.Figure, result: SurvivalResult) -> None:
+def _numbers_at_risk(fig: go.Figure, result: SurvivalResult | GroupSurvival) -> None:
     common = {"yref": "paper", "y": 0, "showarrow": False, "yanchor": "top", "font": {"size": TICK_PT * PT}}
     down = 9.0
     fig.add_annotation(
@@ -130,7 +131,7 @@ def _numbers_at_risk(fig: go.Figure, result: SurvivalResult) -> None:
             fig.add_annotation(text=str(count), xref="x", x=tick, xanchor="center", yshift=shift, **common)
 
 
-def kaplan_meier_source(result: SurvivalResult) -> pd.DataFrame:
+def kaplan_meier_source(result: SurvivalResult | GroupSurvival) -> pd.DataFrame:
     """element (curve, at risk, censored), group, time, value, ci_low, ci_high."""
     import pandas as pd
 

@@ -150,6 +150,11 @@ def finish(
 def stamp(fig: go.Figure, provenance: Provenance) -> go.Figure:
     """Print "Research use only", and "Synthetic data" where they are; stamping twice changes nothing."""
     text = "Synthetic data · Research use only" if provenance.synthetic else "Research use only"
+    return stamp_text(fig, text)
+
+
+def stamp_text(fig: go.Figure, text: str) -> go.Figure:
+    """Print a stamp of other words, as of a page whose panels show different data."""
     fig.update_layout(meta={**(fig.layout.meta or {}), "stamp": text})
     return _place_footer(fig)
 
@@ -173,10 +178,11 @@ def add_note(fig: go.Figure, text: str) -> go.Figure:
     return _place_footer(copied)
 
 
-def without_footer(fig: go.Figure) -> go.Figure:
-    """A copy without notes and stamp under the panel, for pages that print them elsewhere."""
-    copied = copy.deepcopy(fig)
-    copied.update_layout(meta={**(copied.layout.meta or {}), "notes": [], "stamp": ""})
+def without_footer(fig: go.Figure, *, keep_notes: bool = False) -> go.Figure:
+    """A copy without the stamp (and the notes) under the panel, for pages that print them elsewhere."""
+    copied, meta = copy.deepcopy(fig), fig.layout.meta or {}
+    kept = meta.get("notes", []) if keep_notes else []
+    copied.update_layout(meta={**meta, "notes": kept, "stamp": ""})
     return _place_footer(copied)
 
 
@@ -223,7 +229,7 @@ def _place_footer(fig: go.Figure) -> go.Figure:
             {**common, "name": "stamp", "text": meta["stamp"], "yshift": -bottom + edge,
              "font": {"size": STAMP_PT * PT, "color": "#555555"}}
         )  # fmt: skip
-    fig.update_layout(annotations=kept)
+    fig.layout.annotations = kept  # an update would leave what is gone
     return fig
 
 
@@ -243,7 +249,7 @@ def _fitted_titles(fig: go.Figure, titles: dict[str, str]) -> tuple[dict[str, st
         centre = (low + high) / 2
         room = 2 * min(centre - first, last - centre) / MM - _EDGE_MM
         text = given[axis.plotly_name]
-        lines = [part for line in text.split("<br>") for part in wrapped(line, room, TITLE_PT)]
+        lines = [part for line in text.split("<br>") for part in balanced(line, room, TITLE_PT)]
         axis.title.text = "<br>".join(lines)
         added = max(added, (len(lines) - 1 - text.count("<br>")) * TITLE_PT * _LINE * PT)
     return given, added
@@ -272,6 +278,16 @@ def wrapped(text: str, mm: float, pt: float) -> list[str]:
         else:
             lines.append(word)
     return [line.replace("\u00a0", " ") for line in lines]
+
+
+def balanced(text: str, mm: float, pt: float) -> list[str]:
+    """As `wrapped`, in as few lines, of lengths as even as the words allow: no last word alone."""
+    lines = wrapped(text, mm, pt)
+    while mm > 1 and len(tighter := wrapped(text, mm := mm - 1, pt)) == len(lines):
+        if max(text_mm(line, pt) for line in tighter) > mm:  # a word as long as the line
+            break
+        lines = tighter
+    return lines
 
 
 def decimal(value: float, digits: int = 3, *, sign: bool = False) -> str:
