@@ -7,13 +7,12 @@ keeps are turned into floats.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flexict_core.errors import ImageError, MaskError
+from flexict_core.errors import MaskError
+from flexict_core.recipe_score import Score, score_of
 from flexict_core.resample import (
     AIR_HU,
     Taps,
@@ -25,48 +24,12 @@ from flexict_core.resample import (
     resize_linear,
     taps_at,
 )
-from flexict_core.volume import Volume
+from flexict_core.volume import Volume, once_a_volume
 
 if TYPE_CHECKING:
     from flexict_core.preprocess import Recipe
 
 _MASK_MM = 2.0  # both ROI recipes measure the mask on this grid, whatever the CT is sampled at
-
-
-class _Score(NamedTuple):
-    """Clip and z-score of one volume; `of` applies them to any part of it."""
-
-    low: float
-    high: float
-    mean: np.float32
-    std: np.float32
-    minimum: float  # HU, after clipping
-
-    def of(self, hu: np.ndarray | float) -> np.ndarray:
-        values = np.clip(np.asarray(hu, dtype=np.float32), self.low, self.high)
-        values -= self.mean
-        values /= self.std
-        return values
-
-
-def _score(volume: Volume, recipe: Recipe) -> _Score:
-    """Mean and standard deviation of the clipped volume, in float64 and plane by plane to stay small."""
-    total = squares = 0.0
-    minimum = np.inf
-    for plane in volume.array:
-        values = np.clip(plane, recipe.hu_low, recipe.hu_high, dtype=np.float64).ravel()
-        total += float(values.sum())
-        squares += float(values @ values)
-        minimum = min(minimum, float(values.min()))
-    count = volume.array.size
-    mean = total / count
-    variance = (squares - total * mean) / max(count - recipe.ddof, 1)
-    if not variance > 1e-6:  # HU are whole numbers in nearly every file: less than this is rounding
-        raise ImageError(
-            f"{volume.source or 'volume'}: every voxel is {mean:g} HU once clipped to {recipe.hu_low:g}…"
-            f"{recipe.hu_high:g}; give a volume with contrast"
-        )
-    return _Score(recipe.hu_low, recipe.hu_high, np.float32(mean), np.float32(np.sqrt(variance)), minimum)
 
 
 def _centred(have: int, want: int) -> tuple[slice, slice]:
@@ -83,7 +46,7 @@ def _cut(start: int, length: int, size: int) -> slice:
     return slice(max(start, 0), min(start + length, size))
 
 
-def _centred_cube(volume: Volume, score: _Score, side: int) -> np.ndarray:
+def _centred_cube(volume: Volume, score: Score, side: int) -> np.ndarray:
     """The z-scored volume, padded with its minimum or cropped to a cube."""
     cube = np.full((side,) * 3, score.of(score.minimum), np.float32)
     into, taken = zip(*(_centred(n, side) for n in volume.shape_zyx), strict=True)
@@ -91,38 +54,24 @@ def _centred_cube(volume: Volume, score: _Score, side: int) -> np.ndarray:
     return cube
 
 
-def _once_a_volume(work: Callable[[Volume, float], Volume]) -> Callable[[Volume, float], Volume]:
-    """Kept as long as the volume it is made from: several recipes of one case share it."""
-    made: WeakKeyDictionary[Volume, tuple[float, Volume]] = WeakKeyDictionary()
-
-    @wraps(work)
-    def shared(volume: Volume, spacing_mm: float) -> Volume:
-        kept = made.get(volume)
-        if kept is None or kept[0] != spacing_mm:
-            kept = made[volume] = (spacing_mm, work(volume, spacing_mm))
-        return kept[1]
-
-    return shared
-
-
-@_once_a_volume
+@once_a_volume
 def _turned_then_resampled(volume: Volume, spacing_mm: float) -> Volume:
     return resample_linear(volume.to_orientation("LPS"), spacing_mm)
 
 
-@_once_a_volume
+@once_a_volume
 def _resampled_then_turned(volume: Volume, spacing_mm: float) -> Volume:
     return resample_linear(volume, spacing_mm).to_orientation("LPS")
 
 
 def _whole(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
     fine = _turned_then_resampled(volume, recipe.spacing_mm)
-    return _centred_cube(fine, _score(fine, recipe), recipe.size)
+    return _centred_cube(fine, score_of(fine, recipe), recipe.size)
 
 
 def _whole_resized(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
     fine = _turned_then_resampled(volume, recipe.spacing_mm)
-    cube = _centred_cube(fine, _score(fine, recipe), max(fine.shape_zyx))
+    cube = _centred_cube(fine, score_of(fine, recipe), max(fine.shape_zyx))
     return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
 
 
@@ -135,7 +84,7 @@ def slice_stack(
 ) -> np.ndarray:
     """[S, size, size]: the axial slices of the LPS volume, or those numbered in `keep` (only they are resized)."""
     fine = _turned_then_resampled(volume, recipe.spacing_mm)
-    score = _score(fine, recipe)
+    score = score_of(fine, recipe)
     depth, height, width = fine.shape_zyx
     side = max(height, width)
     (rows, _), (columns, _) = _centred(height, side), _centred(width, side)
@@ -155,7 +104,7 @@ def _native(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
 def _roi_adaptive(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
     fine = _resampled_then_turned(volume, recipe.spacing_mm)
     box = _adaptive_box(fine, recipe, roi)
-    cube = _score(fine, recipe).of(fine.array[box])
+    cube = score_of(fine, recipe).of(fine.array[box])
     return resize_linear(cube, (recipe.size,) * 3, align_corners=recipe.align_corners)
 
 
@@ -183,7 +132,7 @@ def _adaptive_box(fine: Volume, recipe: Recipe, roi: Volume | None) -> tuple[sli
 def _roi_fixed(volume: Volume, recipe: Recipe, roi: Volume | None) -> np.ndarray:
     # The fine grid starts at the RAS corner of the volume; only the cube's own points on it are computed.
     ras = volume.to_orientation("RAS")
-    score = _score(volume, recipe)
+    score = score_of(volume, recipe)
     box, taps, beyond = [], {}, []
     for axis, points in enumerate(_fixed_points(ras, recipe, roi)):
         n, side = ras.shape_zyx[axis], ras.spacing_zyx_mm[axis]

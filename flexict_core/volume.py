@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from flexict_core.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+_Made = TypeVar("_Made")
+_Settings = TypeVarTuple("_Settings")
 
 # World axes of LPS: 0 runs to the patient's left, 1 to posterior, 2 to superior.
 _LETTERS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -151,6 +157,22 @@ class Volume:
         if array.shape != self.array.shape:
             raise InputError(f"array of shape {array.shape} does not fit a grid of {self.array.shape}")
         return Volume(array, self.affine, self.source, self.dicom)
+
+
+def once_a_volume(
+    work: Callable[[Volume, *_Settings], _Made],
+) -> Callable[[Volume, *_Settings], _Made]:
+    """The last result is kept as long as the volume it is made from: several recipes of one case share it."""
+    made: WeakKeyDictionary[Volume, tuple[Any, _Made]] = WeakKeyDictionary()
+
+    @wraps(work)
+    def shared(volume: Volume, *settings: *_Settings) -> _Made:
+        kept = made.get(volume)
+        if kept is None or kept[0] != settings:
+            kept = made[volume] = (settings, work(volume, *settings))
+        return kept[1]
+
+    return shared
 
 
 def _numbers(values: np.ndarray) -> str:
