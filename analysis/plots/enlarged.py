@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from analysis.plots.theme import MM, WIDTH_MM, set_width
@@ -43,7 +44,7 @@ def on_slide(fig: go.Figure) -> go.Figure:
 
 
 _PIXELS = {
-    "font": {"size"}, "tickfont": {"size"}, "marker": {"size"}, "line": {"width"}, "margin": {"l", "r", "t", "b"},
+    "font": {"size"}, "tickfont": {"size"}, "textfont": {"size"}, "marker": {"size"}, "line": {"width"}, "margin": {"l", "r", "t", "b"},
     "title": {"standoff"}, "error_x": {"thickness", "width"}, "error_y": {"thickness", "width"},
     "legend": {"itemwidth", "tracegroupgap"}, "colorbar": {"thickness", "ticklen", "tickwidth", "outlinewidth"},
     "layout": {"width", "height"}, "annotations": {"xshift", "yshift", "arrowwidth", "borderpad"},
@@ -60,6 +61,8 @@ def _scaled(value: Any, factor: float, *, within: str) -> Any:
         for key, item in value.items():
             if key in lengths and isinstance(item, int | float) and not isinstance(item, bool):
                 out[key] = item * factor
+            elif key == "dash" and isinstance(item, str):
+                out[key] = re.sub(r"[\d.]+(?=px)", lambda n: f"{float(n[0]) * factor:.2f}", item)
             else:
                 out[key] = _scaled(item, factor, within=key.rstrip("0123456789"))
         return out

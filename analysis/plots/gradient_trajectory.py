@@ -17,7 +17,6 @@ from analysis.plots.theme import (
     finish,
     ordered_colours,
     shown,
-    width_mm,
 )
 from flexict_core.errors import AnalysisError
 
@@ -74,7 +73,7 @@ def trajectory_plane(result: StageGradientResult, *, width: Width = "single") ->
         )
     )  # fmt: skip
     fig.add_hline(y=0, line={"width": 0.25 * PT, "color": FAINT}, layer="below")
-    (x_range, y_range) = _one_scale(result, t, width)
+    x_range, y_range = _ranges(result, t)
     fig.update_xaxes(title_text="Stage axis: score, out of fold (within-stage SD)", range=x_range)
     fig.update_yaxes(
         title_text="First component across it (within-stage SD)", range=y_range, scaleanchor="x", scaleratio=1
@@ -124,19 +123,15 @@ def trajectory_plane_source(result: StageGradientResult) -> pd.DataFrame:
     return pd.DataFrame([*rows, *centres], columns=columns)
 
 
-def _one_scale(result: StageGradientResult, t: Trajectory, width: Width) -> tuple[list[float], list[float]]:
-    """Ranges that show every point with the same length of one SD on both axes."""
-    x, y = result.scores, t.across
+def _ranges(result: StageGradientResult, t: Trajectory) -> list[list[float]]:
+    """Ranges of x and y that hold every point and ellipse; the axes' common scale then enlarges one of them."""
     outline = [ellipse_points(c) for c in t.centroids]
-    x = np.concatenate([x, *(o[0] for o in outline)])
-    y = np.concatenate([y, *(o[1] for o in outline)])
-    across_mm = width_mm(width) - 14
-    unit = max(np.ptp(x) / across_mm, np.ptp(y) / _PANEL_MM, 1e-9) * 1.08
-    middle_x, middle_y = (x.min() + x.max()) / 2, (y.min() + y.max()) / 2
-    return (
-        [float(middle_x - unit * across_mm / 2), float(middle_x + unit * across_mm / 2)],
-        [float(middle_y - unit * _PANEL_MM / 2), float(middle_y + unit * _PANEL_MM / 2)],
-    )
+    ends = []
+    for i, points in enumerate((result.scores, t.across)):
+        values = np.concatenate([points, *(o[i] for o in outline)])
+        spare = 0.04 * max(np.ptp(values), 1e-9)
+        ends.append([float(values.min() - spare), float(values.max() + spare)])
+    return ends
 
 
 def _trajectory(result: StageGradientResult) -> Trajectory:
