@@ -18,7 +18,9 @@ from flexict_core.errors import CheckpointError, DataWarning, EncoderError, Inpu
 from flexict_core.manifest import Manifest, ManifestRow, RejectedRow, as_rejected, read_manifest
 from flexict_core.prepare_row import Outcome, Task, unchanged
 from flexict_core.store import EmbeddingStore
-from flexict_core.store_format import KEY, QUARANTINE, Key, live_parts
+from flexict_core.store_format import QUARANTINE, Key
+from flexict_core.store_index import read_index, read_vectors
+from flexict_core.store_known import keys_of
 from flexict_core.store_writer import EmbeddingWriter
 from flexict_core.worker_pool import prepare_all
 
@@ -250,7 +252,7 @@ class _Run:
         if not self.moved:
             return
         self.writer.flush()
-        vectors = _vectors(self.writer.folder, {o.task.row.key for o in self.moved})
+        vectors = _vectors(self.writer, {o.task.row.key for o in self.moved})
         self.writer.add(_stored(o, vectors[o.task.row.key]) for o in self.moved)
 
     def _add(self, outcome: Outcome, vector: np.ndarray) -> None:
@@ -298,14 +300,10 @@ def _stored(outcome: Outcome, vector: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _vectors(folder: Path, keys: set[Key]) -> dict[Key, np.ndarray]:
-    found: dict[Key, np.ndarray] = {}
-    for _, table, live in live_parts(folder, ("embedding",)):
-        names = list(zip(*(table[name].to_pylist() for name in KEY), strict=True))
-        for position in live:
-            if names[position] in keys:
-                found[names[position]] = np.array(table["embedding"][position].as_py(), dtype=np.float32)
-    return found
+def _vectors(writer: EmbeddingWriter, keys: set[Key]) -> dict[Key, np.ndarray]:
+    index = read_index(writer.folder).of_patients({key[0] for key in keys})
+    X = read_vectors(index, writer.dim)
+    return {key: x for key, x in zip(keys_of(index.sorted_table()), X, strict=True) if key in keys}
 
 
 def _lines(rows: Iterable[ManifestRow], rejected: Iterable[RejectedRow]) -> set[tuple[int, str]]:

@@ -5,9 +5,7 @@ A row's failure is an outcome, never an exception.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,15 +20,14 @@ from flexict_core.errors import (
     ManifestError,
     MaskError,
 )
-from flexict_core.intake.pseudonyms import is_pseudonym
+from flexict_core.intake.pseudonyms import is_pseudonym, without_uids
 from flexict_core.manifest import ManifestRow, resolve_inside
-from flexict_core.store_writer import KnownRow
+from flexict_core.source_files import source_sha256, source_stat, wanted_series
+from flexict_core.store_known import KnownRow
 
 if TYPE_CHECKING:
     from flexict_core.encoders.base import Encoder
     from flexict_core.volume import Volume
-
-_RACY_S = 2.0  # a file written this recently may change again within the clock's tick
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """ready: `payload` waits to be encoded. same: the store has it. moved: the same data under another path.
+    """ready: `payload` waits to be encoded. same: the store has it. moved: the same data under another path or of
+    another time.
     failed: `reason`, one line, and `file`, the one at fault."""
 
     task: Task
@@ -63,7 +61,7 @@ def unchanged(task: Task) -> bool:
     if known is None or not known.source_stat or not _same_place(task, known):
         return False
     try:
-        return known.source_stat == _stat(_paths(task.row, task.root), task.row)
+        return known.source_stat == source_stat(_paths(task.row, task.root), task.row)
     except (OSError, ManifestError):
         return False
 
@@ -80,6 +78,8 @@ def prepare_row(encoders: Sequence[Encoder], tasks: Sequence[Task]) -> list[Outc
 def failed(task: Task, reason: str, *, file: str | None = None) -> Outcome:
     """The outcome of a row that cannot be used; paths inside the manifest's folder lose that folder."""
     line = " ".join(reason.split()).replace(f"{task.root}{os.sep}", "")
+    if is_pseudonym(task.row.series_uid) or is_pseudonym(task.row.patient_id):
+        line = without_uids(line)
     return Outcome(task, "failed", reason=line, file=task.row.image if file is None else file)
 
 
@@ -116,16 +116,14 @@ class _Source:
                 self.at_fault = name
                 kind = MaskError if name != self.row.image else ImageError
                 raise kind(f"{name} does not exist: correct the path in the manifest")
-        stat = _stat(paths, self.row)
+        stat = source_stat(paths, self.row)
         return source_sha256(paths, self.row), stat
 
     @cached_property
     def volume(self) -> Volume:
         from flexict_core.io import load_volume
 
-        # A pseudonym is in no DICOM file; the scan that wrote it made sure that the folder holds one series.
-        uid = "" if is_pseudonym(self.row.series_uid) else self.row.series_uid
-        return load_volume(_paths(self.row, self.root)[0], series_uid=uid or None)
+        return load_volume(_paths(self.row, self.root)[0], series_uid=wanted_series(self.row))
 
     @cached_property
     def mask(self) -> Volume | None:
@@ -144,7 +142,8 @@ def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
     row, known = task.row, task.known
     digest, stat = source.identity
     if known is not None and known.source_sha256 == digest:
-        return Outcome(task, "same" if _same_place(task, known) else "moved", digest, stat)
+        kept = _same_place(task, known) and (not stat or stat == known.source_stat)
+        return Outcome(task, "same" if kept else "moved", digest, stat)
     if known is not None and known.root != str(task.root) and Path(known.root, known.image).exists():
         raise ManifestError(
             f"the store holds this patient, series and ROI with another image ({known.root}/{known.image}): "
@@ -172,38 +171,6 @@ def _seed_roi(encoder: Encoder, volume: Volume, seed_lps_mm: tuple[float, float,
     mask = np.zeros(shape, dtype=bool)
     mask[z, y, x] = True
     return volume.with_array(mask)
-
-
-def source_sha256(paths: list[Path], row: ManifestRow) -> str:
-    """Hash of what the row's vector is made from: the image alone gives the hash of its bytes; a mask, label
-    or seed point is hashed with it. A folder counts with the names and bytes of its files."""
-    digests = [_digest(path) for path in paths]
-    if len(digests) == 1 and row.seed_lps_mm is None:
-        return digests[0]
-    return hashlib.sha256(repr((digests, row.mask_label, row.seed_lps_mm)).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    if not path.is_dir():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(f"{file.relative_to(path).as_posix()} {_digest(file)}\n".encode())
-    return total.hexdigest()
-
-
-def _stat(paths: list[Path], row: ManifestRow) -> str:
-    """Sizes and times of the files, as text; "" where they cannot stand for the content."""
-    texts = []
-    for path in paths:
-        if path.is_dir():
-            return ""
-        stat = path.stat()
-        if time.time() - stat.st_mtime < _RACY_S:
-            return ""
-        texts.append(f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ino}")
-    return "|".join([*texts, str(row.mask_label), str(row.seed_lps_mm)])
 
 
 def _paths(row: ManifestRow, root: Path) -> list[Path]:

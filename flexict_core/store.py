@@ -7,11 +7,12 @@ file format in `store_format`, vectors made elsewhere in `vectors`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,14 +20,15 @@ from flexict_core.errors import StoreError
 from flexict_core.store_format import (
     FORMAT_VERSION,
     KEY,
+    LAYOUT,
     QUARANTINE,
     QUARANTINE_COLUMNS,
     ROW_COLUMNS,
     SPEC,
     embedding_id,
-    live_parts,
     read_spec,
 )
+from flexict_core.store_index import Index, read_index, read_vectors
 from flexict_core.store_writer import EmbeddingWriter, read_quarantine
 from flexict_core.vectors import ImportReport, import_vectors
 
@@ -41,6 +43,9 @@ __all__ = [
     "ImportReport",
     "import_vectors",
 ]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,9 @@ Names: TypeAlias = list[str]
 class EmbeddingTable:
     """One embedding in memory: `X` [n, D] float32 and, in the same order, `rows` with n lines.
 
-    rows: patient_id, series_uid, roi_id, root, image, mask, mask_label, source_sha256; text columns are ""
-    where there is nothing, mask_label is <NA>. `root` is the folder that image and mask are relative to.
+    rows: patient_id, series_uid, roi_id, root, image, mask, mask_label, source_sha256, image_sha256,
+    mask_sha256; text columns are "" where there is nothing, mask_label is <NA>. `root` is the folder that image
+    and mask are relative to.
     Sorted by the first three, so the order does not depend on how the rows came in.
     """
 
@@ -154,32 +160,44 @@ class EmbeddingStore:
             raise StoreError(f"an embedding of {dim} dimensions cannot be stored: dim must be at least 1")
         defaults = {"encoder": name, "feature_names": None, "synthetic": False, "licence": ""}
         full: dict[str, Any] = {**defaults, **json.loads(json.dumps(dict(spec)))}
-        full |= {"name": name, "dim": dim, "format_version": FORMAT_VERSION}
+        full |= {"name": name, "dim": dim, "format_version": FORMAT_VERSION, "layout": LAYOUT}
         full["embedding_id"] = embedding_id(full)
         return EmbeddingWriter(self.path / full["embedding_id"], full)
 
-    def read(self, name_or_id: str) -> EmbeddingTable:
-        """Rows and vectors of one embedding, each row once."""
-        import pandas as pd
+    def read(
+        self,
+        name_or_id: str,
+        *,
+        patients: Collection[str] | None = None,
+        features: Sequence[str | int] | None = None,
+    ) -> EmbeddingTable:
+        """Rows and vectors of one embedding, each row once.
 
+        patients: only their rows; what is read from disk is the columns of names and the row groups these
+        patients lie in. features: only these dimensions, by name or number; memory holds no more of the others
+        than one row group. StoreError for a feature that the embedding does not have.
+        """
         identity = self.resolve(name_or_id)
         spec = read_spec(self.path / identity)
-        columns = (*ROW_COLUMNS, "embedding")
-        tables = [
-            table.take(live) for _, table, live in live_parts(self.path / identity, columns) if live.size
-        ]
-        X = np.empty((sum(t.num_rows for t in tables), spec["dim"]), dtype=np.float32)
-        frames = []
-        start = 0
-        for table in tables:
-            values = table["embedding"].combine_chunks().flatten().to_numpy()
-            X[start : start + table.num_rows] = values.reshape(-1, spec["dim"])
-            start += table.num_rows
-            frames.append(table.select(ROW_COLUMNS).to_pandas())
-        rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ROW_COLUMNS))
-        rows["mask_label"] = rows["mask_label"].astype("Int64")
-        order = rows.sort_values(list(KEY), kind="stable").index.to_numpy()
-        return EmbeddingTable(identity, spec, rows.iloc[order].reset_index(drop=True), X[order])
+        chosen = None if features is None else _positions(features, spec)
+
+        def read() -> tuple[Index, np.ndarray]:
+            index = read_index(self.path / identity, ROW_COLUMNS)
+            index = index if patients is None else index.of_patients(patients)
+            return index, read_vectors(index, spec["dim"], features=chosen)
+
+        index, X = _undisturbed(read)
+        if chosen is not None:
+            names = spec.get("feature_names")
+            spec = spec | {
+                "dim": len(chosen),
+                "feature_names": None if names is None else [names[i] for i in chosen],
+            }
+        return EmbeddingTable(identity, spec, _frame(index), X)
+
+    def rows(self, name_or_id: str) -> pd.DataFrame:
+        """The rows of `read` alone: no vector is read."""
+        return _frame(read_index(self.path / self.resolve(name_or_id), ROW_COLUMNS))
 
     def quarantine(self, name_or_id: str) -> pd.DataFrame:
         """Rows that could not be embedded: row (line of the manifest), patient_id, series_uid, roi_id, file,
@@ -220,10 +238,40 @@ class EmbeddingStore:
             recipe=str(recipe.get("name", "")) if isinstance(recipe, dict) else str(recipe),
             pooling=str(spec.get("pooling") or ""),
             dim=int(spec["dim"]),
-            rows=sum(len(live) for _, _, live in live_parts(self.path / identity, ())),
+            rows=read_index(self.path / identity).count,
             synthetic=bool(spec["synthetic"]),
             licence=str(spec.get("licence") or ""),
         )
+
+
+def _frame(index: Index) -> pd.DataFrame:
+    import pandas as pd
+
+    if not index.paths:
+        return pd.DataFrame(columns=list(ROW_COLUMNS)).astype({"mask_label": "Int64"})
+    rows = index.sorted_table().select(list(ROW_COLUMNS)).to_pandas()
+    rows["mask_label"] = rows["mask_label"].astype("Int64")
+    return rows
+
+
+def _positions(features: Sequence[str | int], spec: Mapping[str, Any]) -> list[int]:
+    names = spec.get("feature_names") or []
+    where = {name: i for i, name in enumerate(names)}
+    positions = [f if isinstance(f, int) else where.get(f, -1) for f in features]
+    for feature, position in zip(features, positions, strict=True):
+        if not 0 <= position < spec["dim"]:
+            close = get_close_matches(str(feature), names, n=1)
+            remedy = f"did you mean {close[0]!r}?" if close else f"it has {spec['dim']} dimensions"
+            raise StoreError(f"feature {feature!r} is not in {spec['name']!r}: {remedy}")
+    return positions
+
+
+def _undisturbed(read: Callable[[], T]) -> T:
+    """Read again where another process merged parts meanwhile."""
+    for _ in range(20):
+        with suppress(FileNotFoundError):
+            return read()
+    raise StoreError("the store keeps changing while it is read: try again when its writers are done")
 
 
 def _either(ids: list[str], most: int = 8) -> str:

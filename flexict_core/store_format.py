@@ -4,7 +4,15 @@
 unique names; a file comes into being under a temporary name, is synced, then renamed. So a process may be
 killed at any moment and several may write at once. Where a row occurs twice (a changed image embedded again,
 two writers on the same rows, a merge cut short), the one with the higher (generation, part name, position) is
-the row.
+the row (`store_index`).
+
+Two numbers say how old a store is. `format_version` is part of the embedding_id: it changes when the same spec
+would mean other numbers. `layout` is how rows lie in parts: older layouts are read as they are and brought up to
+date when a writer closes, the vectors untouched.
+
+- layout 1: no `layout` in spec.json, no hashes of single files.
+- layout 2: `image_sha256` and `mask_sha256`, as `sha256sum` gives them ("" for a folder, and where the row was
+  written in layout 1); rows sorted by key within a part, small row groups.
 """
 
 from __future__ import annotations
@@ -21,23 +29,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from flexict_core.errors import InputError, StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 FORMAT_VERSION = 1
+LAYOUT = 2
 SPEC, QUARANTINE = "spec.json", "quarantine.parquet"
 KEY = ("patient_id", "series_uid", "roi_id")
-ROW_COLUMNS = (*KEY, "root", "image", "mask", "mask_label", "source_sha256")
+FILE_HASHES = ("image_sha256", "mask_sha256")
+ROW_COLUMNS = (*KEY, "root", "image", "mask", "mask_label", "source_sha256", *FILE_HASHES)
 QUARANTINE_COLUMNS = ("row", *KEY, "file", "reason", "image", "mask", "root", "manifest")
 # Told by the encoder for people to read; they do not change a number, so they do not change the embedding_id.
-DESCRIPTIVE = frozenset({"licence", "description", "name", "embedding_id"})
+DESCRIPTIVE = frozenset({"licence", "description", "name", "embedding_id", "layout"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _TEMPORARY = ".tmp-"
 _STRAY_AFTER_S = 3600.0
+_ROW_GROUP_BYTES = 4 * 2**20  # of vectors: what reading one patient costs
+_READERS = 8  # files opened at once
 
 Key = tuple[str, str, str]
 
@@ -50,7 +61,7 @@ def part_schema(dim: int) -> pa.Schema:
         [
             *(pa.field(name, text, nullable=False) for name in (*KEY, "root", "image", "mask")),
             pa.field("mask_label", pa.int64()),
-            pa.field("source_sha256", text, nullable=False),
+            *(pa.field(name, text, nullable=False) for name in ("source_sha256", *FILE_HASHES)),
             pa.field("source_stat", text, nullable=False),
             pa.field("generation", pa.int32(), nullable=False),
             pa.field("embedding", pa.list_(pa.float32(), dim), nullable=False),
@@ -96,6 +107,11 @@ def read_spec(folder: Path) -> dict[str, Any]:
         raise StoreError(
             f"{str(folder)!r} has format version {found!r}, this program reads {FORMAT_VERSION}: update it"
         )
+    layout = spec.setdefault("layout", 1)
+    if not isinstance(layout, int) or not 1 <= layout <= LAYOUT:
+        raise StoreError(
+            f"{str(folder)!r} has layout {layout!r}, this program reads 1 to {LAYOUT}: update it"
+        )
     return spec
 
 
@@ -131,9 +147,24 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    vectors = [f.name for f in table.schema if pa.types.is_fixed_size_list(f.type)]
+    text = [name for name in table.schema.names if name not in vectors]
+    width = max((table.schema.field(name).type.list_size for name in vectors), default=1)
+
+    def write(temporary: Path) -> None:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            row_group_size=max(1, _ROW_GROUP_BYTES // (4 * width)),
+            use_dictionary=text,
+            use_byte_stream_split=[f"{name}.list.element" for name in vectors],
+        )
+
+    write_whole(path, write)
 
 
 def new_part(folder: Path) -> Path:
@@ -146,13 +177,21 @@ def part_paths(folder: Path) -> list[Path]:
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """One part; FileNotFoundError where a merge has just taken it away, StoreError where it is damaged."""
+    """One part in the present layout, or some of its columns; FileNotFoundError where a merge has just taken it
+    away, StoreError where it is damaged."""
+    with open_part(path) as file:
+        return _present(file.read(columns=None if columns is None else list(columns)), columns)
+
+
+@contextmanager
+def open_part(path: Path) -> Iterator[pq.ParquetFile]:
+    """A part to read from; whatever is wrong with it is one StoreError that names it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns=None if columns is None else list(columns))
+            yield file
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
@@ -161,32 +200,32 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         ) from None
 
 
-def live_parts(folder: Path, columns: Sequence[str]) -> list[tuple[Path, pa.Table, np.ndarray]]:
-    """Every part with the wanted columns (key and generation always) and the positions of the rows that
-    count."""
-    wanted = list(dict.fromkeys([*KEY, "generation", *columns]))
+def _present(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """A part's table with the columns that its layout did not have yet."""
+    import pyarrow as pa
+
+    wanted = FILE_HASHES if columns is None else [name for name in FILE_HASHES if name in columns]
+    for name in wanted:
+        if name not in table.schema.names and "patient_id" in table.schema.names:
+            field = pa.field(name, pa.string(), nullable=False)
+            table = table.append_column(field, pa.array([""] * table.num_rows, pa.string()))
+    return table if columns is None else table.select(list(columns))
+
+
+def read_parts(folder: Path, columns: Sequence[str]) -> list[tuple[Path, pa.Table]]:
+    """Every part with some of its columns, all of one moment, in the order of their names."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def read(path: Path) -> tuple[Path, pa.Table]:
+        return path, read_part(path, columns)
+
     for _ in range(20):
         try:
-            tables = [(path, read_part(path, wanted)) for path in part_paths(folder)]
-            break
+            with ThreadPoolExecutor(_READERS) as readers:
+                return list(readers.map(read, part_paths(folder)))
         except FileNotFoundError:  # another process merged parts between the listing and the reading
             time.sleep(0.05)
-    else:
-        raise StoreError(
-            f"{str(folder)!r} keeps changing while it is read: try again when its writers are done"
-        )
-    best: dict[Key, tuple[int, int, int]] = {}
-    for index, (_, table) in enumerate(tables):
-        keys = zip(*(table[name].to_pylist() for name in KEY), strict=True)
-        for position, (key, generation) in enumerate(zip(keys, table["generation"].to_pylist(), strict=True)):
-            rank = (generation, index, position)
-            if key not in best or rank > best[key]:
-                best[key] = rank
-    live: list[list[int]] = [[] for _ in tables]
-    for _, index, position in best.values():
-        live[index].append(position)
-    positions = [np.array(sorted(rows), dtype=np.int64) for rows in live]
-    return [(path, table, rows) for (path, table), rows in zip(tables, positions, strict=True)]
+    raise StoreError(f"{str(folder)!r} keeps changing while it is read: try again when its writers are done")
 
 
 @contextmanager
@@ -201,7 +240,16 @@ def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
     except ImportError:  # not a POSIX system
         yield wait
         return
-    with (folder / ".lock").open("a") as handle:
+    try:
+        handle = (folder / ".lock").open("a")
+    except OSError as error:  # a read-only disk, a folder of someone else's
+        if wait:
+            raise StoreError(
+                f"{str(folder)!r} cannot be written ({error.strerror}): check permissions, or use another store"
+            ) from None
+        yield False
+        return
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,41 +11,32 @@ import numpy as np
 
 from flexict_core.errors import StoreError
 from flexict_core.store_format import (
+    FILE_HASHES,
     KEY,
+    LAYOUT,
     QUARANTINE,
     QUARANTINE_COLUMNS,
     SPEC,
     Key,
-    live_parts,
     locked,
     new_part,
     part_schema,
     quarantine_schema,
     read_part,
+    read_spec,
     sweep_temporary,
     write_json,
     write_table,
 )
+from flexict_core.store_index import read_index
+from flexict_core.store_known import KnownRow, KnownRows, keys_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PART_BYTES = 64 * 2**20  # of embeddings in a merged part
-_TEXT = ("series_uid", "roi_id", "root", "image", "mask", "source_sha256", "source_stat")
+PART_BYTES = 64 * 2**20  # of embeddings in a merged part
+_TEXT = ("series_uid", "roi_id", "root", "image", "mask", "source_sha256", *FILE_HASHES, "source_stat")
 _FIELDS = frozenset({*KEY, *_TEXT, "mask_label", "embedding"})
-
-
-@dataclass(frozen=True)
-class KnownRow:
-    """What the store holds of a row, without its vector."""
-
-    source_sha256: str
-    source_stat: str
-    generation: int
-    root: str
-    image: str
-    mask: str
-    mask_label: int | None
 
 
 class EmbeddingWriter:
@@ -61,15 +51,25 @@ class EmbeddingWriter:
         self.folder = folder
         self.embedding_id: str = spec["embedding_id"]
         self.dim: int = spec["dim"]
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{str(folder)!r} cannot be made ({error.strerror}): check permissions, or use another store"
+            ) from None
         sweep_temporary(folder)
         if not (folder / SPEC).is_file():
             write_json(folder / SPEC, spec)
-        self.known: dict[Key, KnownRow] = _known_rows(folder)
+        self._layout: int = read_spec(folder)["layout"]
+        self._known = KnownRows.read(folder)
         self._rows: list[dict[str, Any]] = []
         self._quarantine: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._unwritten = False  # quarantine entries that are not on disk yet
         self._closed = False
+
+    @property
+    def known(self) -> Mapping[Key, KnownRow]:
+        return self._known
 
     @property
     def pending(self) -> int:
@@ -85,8 +85,23 @@ class EmbeddingWriter:
             key: Key = (record["patient_id"], record["series_uid"], record["roi_id"])
             old = self.known.get(key)
             record["generation"] = 0 if old is None else old.generation + 1
-            self.known[key] = KnownRow(**{name: record[name] for name in KnownRow.__dataclass_fields__})
+            self._known.put(key, KnownRow(**{name: record[name] for name in KnownRow.__dataclass_fields__}))
             self._rows.append(record)
+
+    def add_table(self, rows: Mapping[str, Any], X: np.ndarray) -> None:
+        """Take many rows at once, whole columns of them; durable when it returns.
+
+        rows: a data frame, or columns by name, of n values each: `patient_id` and any of those `add` takes. X:
+        [n, D], finite; converted to float32 part by part. Raises StoreError as `add` does, before a row is
+        written.
+        """
+        table = self._table_of(rows, X)
+        self.flush()
+        most = max(1, PART_BYTES // (4 * self.dim))
+        order = _by_key(table)
+        for start in range(0, len(order), most):
+            part = order[start : start + most]
+            self._write_part(table.take(part), X[part])
 
     def quarantine(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take rows that failed: `reason`, and any of row, patient_id, series_uid, roi_id, file, image, mask,
@@ -106,7 +121,8 @@ class EmbeddingWriter:
                 [{**r, "embedding": None} for r in self._rows], _without_vectors(self.dim)
             )
             matrix = np.stack([r["embedding"] for r in self._rows])
-            write_table(new_part(self.folder), _with_vectors(table, matrix, self.dim))
+            order = _by_key(table)
+            self._write_part(table.take(order), matrix[order])
             self._rows = []
         if self._unwritten:
             self._write_quarantine(list(self._quarantine.values()), drop=set())
@@ -182,36 +198,88 @@ class EmbeddingWriter:
             rows.sort(key=lambda e: (e["root"], e["manifest"], e["row"] or 0))
             write_table(self.folder / QUARANTINE, pa.Table.from_pylist(rows, quarantine_schema()))
 
+    def _write_part(self, table: pa.Table, matrix: np.ndarray) -> None:
+        write_table(new_part(self.folder), _with_vectors(table, matrix, self.dim))
+        self._known.extend(table)
+
+    def _table_of(self, rows: Mapping[str, Any], X: np.ndarray) -> pa.Table:
+        """Columns as a part holds them, without the vectors; StoreError for what no part may hold."""
+        import pyarrow as pa
+
+        unknown = sorted({str(name) for name in rows} - (_FIELDS - {"embedding"}))
+        if unknown or "patient_id" not in rows:
+            raise StoreError(f"rows hold {sorted(rows)}: patient_id is needed, {unknown} are not known")
+        n = len(rows["patient_id"])
+        if X.shape != (n, self.dim):
+            raise StoreError(f"X has shape {X.shape}: {n} rows of {self.embedding_id} are ({n}, {self.dim})")
+        for start in range(0, n, 4096):
+            bad = int(np.count_nonzero(~np.isfinite(X[start : start + 4096].astype(np.float32, copy=False))))
+            if bad:
+                raise StoreError(
+                    f"{bad} values of X from row {start} on are not finite: leave those rows out"
+                )
+        columns: dict[str, Any] = {
+            name: pa.array(rows[name], pa.string(), from_pandas=True).fill_null("")
+            if name in rows
+            else pa.repeat(pa.scalar(""), n)
+            for name in ("patient_id", *_TEXT)
+        }
+        label = rows["mask_label"] if "mask_label" in rows else [None] * n
+        columns["mask_label"] = pa.array(label, pa.int64(), from_pandas=True)
+        schema = _without_vectors(self.dim)
+        columns["generation"] = pa.repeat(pa.scalar(0, pa.int32()), n)
+        table = pa.table(columns).select(schema.names).cast(schema)
+        taken: dict[Key, int] = {}
+        generation = np.zeros(n, np.int32)
+        for i, key in enumerate(keys_of(table)):
+            if key in taken:
+                raise StoreError(f"rows {taken[key]} and {i} have the same key {key}: give each row once")
+            taken[key] = i
+            if key in self._known:
+                generation[i] = self._known[key].generation + 1
+        return table.set_column(
+            schema.get_field_index("generation"), schema.field("generation"), pa.array(generation)
+        )
+
     def _merge(self) -> None:
+        """Fewer, larger parts in the present layout. Parts that are large, whole and of this layout stay."""
         with locked(self.folder, wait=False) as alone:
             if not alone:
                 return
-            most = max(1, _PART_BYTES // (4 * self.dim))
-            waiting: list[Path] = []
-            count = 0
-            parts = live_parts(self.folder, ())
-            for path, table, live in parts:
-                if len(live) == table.num_rows and 2 * table.num_rows > most:
+            most = max(1, PART_BYTES // (4 * self.dim))
+            waiting: list[tuple[Path, np.ndarray]] = []
+            count, stale = 0, False
+            index = read_index(self.folder)
+            for path, table, live in zip(index.paths, index.tables, index.live, strict=True):
+                whole = len(live) == table.num_rows and self._layout == LAYOUT
+                if whole and 2 * table.num_rows > most:
                     continue
-                waiting.append(path)
-                count += len(live)
+                waiting.append((path, live))
+                count, stale = count + len(live), stale or not whole
                 if count >= most:
-                    self._replace(waiting, parts)
-                    waiting, count = [], 0
-            left = set(waiting)
-            dropped = any(len(live) < table.num_rows for path, table, live in parts if path in left)
-            if len(waiting) > 1 or dropped:
-                self._replace(waiting, parts)
+                    self._replace(waiting)
+                    waiting, count, stale = [], 0, False
+            if len(waiting) > 1 or stale:
+                self._replace(waiting)
+            if self._layout < LAYOUT:
+                write_json(self.folder / SPEC, {**read_spec(self.folder), "layout": LAYOUT})
+                self._layout = LAYOUT
 
-    def _replace(self, paths: Sequence[Path], parts: Sequence[tuple[Path, pa.Table, np.ndarray]]) -> None:
+    def _replace(self, parts: Sequence[tuple[Path, np.ndarray]]) -> None:
         # The merged part is durable before the old ones go; in between, rows lie twice and count once.
         import pyarrow as pa
 
-        live = {path: rows for path, _, rows in parts}
-        merged = pa.concat_tables([read_part(path).take(live[path]) for path in paths])
+        schema = part_schema(self.dim)
+        try:
+            merged = pa.concat_tables(
+                [read_part(path).take(live).select(schema.names) for path, live in parts]
+            )
+        except FileNotFoundError:
+            return  # a writer on a machine that shares no locks with this one has just merged them
         if merged.num_rows:
-            write_table(new_part(self.folder), merged.cast(part_schema(self.dim)))
-        for path in paths:
+            merged = merged.take(_by_key(merged))
+            write_table(new_part(self.folder), merged.cast(schema))
+        for path, _ in parts:
             path.unlink(missing_ok=True)
 
 
@@ -228,15 +296,11 @@ def _identity(entry: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(entry[name] for name in ("root", "manifest", "row", *KEY, "image", "mask"))
 
 
-def _known_rows(folder: Path) -> dict[Key, KnownRow]:
-    columns = tuple(KnownRow.__dataclass_fields__)
-    known: dict[Key, KnownRow] = {}
-    for _, table, live in live_parts(folder, columns):
-        for row in table.take(live).to_pylist():
-            known[(row["patient_id"], row["series_uid"], row["roi_id"])] = KnownRow(
-                **{c: row[c] for c in columns}
-            )
-    return known
+def _by_key(table: pa.Table) -> np.ndarray:
+    """Positions in the order of the keys, so that equal rows make equal bytes."""
+    import pyarrow.compute as pc
+
+    return pc.sort_indices(table, sort_keys=[(n, "ascending") for n in KEY]).to_numpy()
 
 
 def _without_vectors(dim: int) -> pa.Schema:

@@ -70,6 +70,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.X, vectors[[1, 2, 0]])
     assert list(table.rows.columns) == [
         "patient_id", "series_uid", "roi_id", "root", "image", "mask", "mask_label", "source_sha256",
+        "image_sha256", "mask_sha256",
     ]  # fmt: skip
     assert table.rows["mask_label"].isna().tolist() == [False, True, True]
     assert table.rows.loc[0, ["mask", "mask_label", "source_sha256"]].tolist() == ["m.nii", 2, "ff"]

@@ -1,0 +1,134 @@
+"""Which rows of an embedding's parts count, and in what order: by whole columns, without a Python object a row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flexict_core.store_format import KEY, open_part, read_parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Index:
+    """The parts of one moment and their rows that count.
+
+    paths: P parts. tables: of each part the columns asked for, all its rows. live: of each part the positions
+    that count, ascending. place: for each of these, in the same order, where its row comes among all rows sorted
+    by key.
+    """
+
+    paths: tuple[Path, ...]
+    tables: tuple[pa.Table, ...]
+    live: tuple[np.ndarray, ...]
+    place: tuple[np.ndarray, ...]
+
+    @property
+    def count(self) -> int:
+        """Rows that count."""
+        return sum(map(len, self.live))
+
+    def sorted_table(self) -> pa.Table:
+        """The columns asked for, of the rows that count, sorted by key."""
+        import pyarrow as pa
+
+        held = pa.concat_tables([t.take(live) for t, live in zip(self.tables, self.live, strict=True)])
+        return held.take(np.argsort(np.concatenate(self.place)))
+
+    def of_patients(self, patients: Collection[str]) -> Index:
+        """This index with the rows of some patients only."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pa.array(sorted(patients), pa.string())
+        chosen = [
+            np.asarray(pc.is_in(t["patient_id"].take(pa.array(live)), value_set=wanted), dtype=bool)
+            for t, live in zip(self.tables, self.live, strict=True)
+        ]
+        live = tuple(rows[keep] for rows, keep in zip(self.live, chosen, strict=True))
+        place = [p[keep] for p, keep in zip(self.place, chosen, strict=True)]
+        everything = np.concatenate([np.empty(0, np.int64), *place])
+        rank = np.searchsorted(np.sort(everything), everything)
+        ends = np.cumsum([len(p) for p in place])[:-1]
+        return Index(self.paths, self.tables, live, tuple(np.split(rank, ends)))
+
+
+def read_index(folder: Path, columns: Sequence[str] = ()) -> Index:
+    """The index of an embedding, with some columns beside key and generation."""
+    parts = read_parts(folder, list(dict.fromkeys([*KEY, "generation", *columns])))
+    tables = tuple(table for _, table in parts)
+    lengths = [t.num_rows for t in tables]
+    starts = np.cumsum([0, *lengths])
+    code = _codes(tables)  # [n], equal for equal keys and in their order
+    kept = _newest(code, tables)
+    rank = np.empty(len(kept), np.int64)
+    rank[np.argsort(code[kept], kind="stable")] = np.arange(len(kept))
+    bounds = np.searchsorted(kept, starts)
+    live = tuple(kept[a:b] - start for a, b, start in zip(bounds[:-1], bounds[1:], starts[:-1], strict=True))
+    place = tuple(rank[a:b] for a, b in pairwise(bounds))
+    return Index(tuple(path for path, _ in parts), tables, live, place)
+
+
+def read_vectors(index: Index, dim: int, *, features: Sequence[int] | None = None) -> np.ndarray:
+    """[rows, dim or chosen features] float32 of an index' rows in their order; one row group beside it in memory.
+
+    Raises FileNotFoundError where a merge has taken a part away since the index was read.
+    """
+    chosen = None if features is None else np.asarray(features, np.int64)
+    X = np.empty((index.count, dim if chosen is None else len(chosen)), np.float32)
+    for path, live, place in zip(index.paths, index.live, index.place, strict=True):
+        if not len(live):
+            continue
+        with open_part(path) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                first, last = np.searchsorted(live, [start, start + rows])
+                if first < last:
+                    column = file.read_row_group(group, columns=["embedding"])["embedding"]
+                    values = np.concatenate([c.flatten().to_numpy() for c in column.chunks])
+                    block = values.reshape(rows, dim)
+                    if chosen is not None:
+                        block = block[:, chosen]
+                    whole = last - first == rows
+                    X[place[first:last]] = block if whole else block[live[first:last] - start]
+                start += rows
+    return X
+
+
+def _newest(code: np.ndarray, tables: Sequence[pa.Table]) -> np.ndarray:
+    """Ascending positions, over all parts, of the row that counts for each key."""
+    everything = np.arange(len(code))
+    if len(np.unique(code)) == len(code):
+        return everything
+    generation = np.concatenate([t["generation"].to_numpy() for t in tables])
+    order = np.lexsort((everything, generation, code))  # by key, then generation, then part and position
+    last = np.append(code[order][1:] != code[order][:-1], True)
+    return np.sort(order[last])
+
+
+def _codes(tables: Sequence[pa.Table]) -> np.ndarray:
+    """int64 [n]: one number a row, equal for equal keys, in the order of the keys."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    total = sum(t.num_rows for t in tables)
+    code = np.zeros(total, np.int64)
+    if not total:
+        return code
+    for name in KEY:
+        column = pa.chunked_array([c for t in tables for c in t[name].chunks], pa.string())
+        encoded = column.combine_chunks().dictionary_encode()
+        rank = np.empty(len(encoded.dictionary), np.int64)
+        rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+        if len(rank) > 1:
+            values = code * len(rank) + rank[encoded.indices.to_numpy()]
+            code = values if name == KEY[0] else np.unique(values, return_inverse=True)[1]
+    return code
