@@ -6,51 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import highdicom as hd
 import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
 
 from flexict_core import Volume, load_mask, load_volume
 from flexict_core.errors import MaskError
 from flexict_core.io.dicom_seg import read_segmentation
+from tests.small_dicom import write_segmentation as write
 
 CtSeries = Any
 Refused = Callable[..., str]
-
-
-def description(number: int, label: str) -> Any:
-    return hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=label,
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Neoplasm,
-        algorithm_type="MANUAL",
-    )
-
-
-def write(path: Path, sources: list[Dataset], pixels: np.ndarray, *labels: str, **options: Any) -> Path:
-    """pixels: (slice, row, column[, segment]) in the order of the sources."""
-    seg = hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=pixels,
-        segmentation_type=options.pop("kind", "BINARY"),
-        segment_descriptions=[description(k, label) for k, label in enumerate(labels, start=1)],
-        series_instance_uid=generate_uid(),
-        series_number=2,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="ACME",
-        manufacturer_model_name="Seg 1",
-        software_versions="1",
-        device_serial_number="1",
-        **options,
-    )
-    seg.save_as(path)
-    return path
 
 
 @pytest.fixture

@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from flexict_core import Volume, load_mask, load_volume
 from flexict_core.errors import MaskError, UnsupportedFormatError
 from flexict_core.io.rtstruct import read_structure_set
+from tests.small_dicom import Contours, box, save, structure_set
 
 CtSeries = Any
 Refused = Callable[..., str]
-Contours = dict[float, list[Sequence[tuple[float, float]]]]  # slice → polygons, in pixels
-
-
-def structure_set(ct: Volume, regions: dict[str, Contours], *, kind: str = "CLOSED_PLANAR") -> Dataset:
-    """An RTSTRUCT whose contours are given in voxels of `ct`."""
-    assert ct.dicom is not None
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", generate_uid()
-    ds.Modality, ds.PatientName, ds.PatientID = "RTSTRUCT", "DOE^JANE", "SECRET-ID-4711"
-    ds.SeriesInstanceUID, ds.StudyInstanceUID = generate_uid(), generate_uid()
-    series, study, frame = Dataset(), Dataset(), Dataset()
-    series.SeriesInstanceUID = ct.dicom.series_uid
-    study.RTReferencedSeriesSequence = [series]
-    frame.FrameOfReferenceUID = ct.dicom.frame_uid
-    frame.RTReferencedStudySequence = [study]
-    ds.ReferencedFrameOfReferenceSequence = [frame]
-    ds.StructureSetROISequence, ds.ROIContourSequence = [], []
-    for number, (name, slices) in enumerate(regions.items(), start=3):
-        roi, drawn = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName = number, name
-        roi.ReferencedFrameOfReferenceUID = ct.dicom.frame_uid
-        drawn.ReferencedROINumber = number
-        drawn.ContourSequence = []
-        for z, polygons in slices.items():
-            for polygon in polygons:
-                contour = Dataset()
-                points = ct.index_to_world([(x, y, z) for x, y in polygon])
-                contour.ContourGeometricType = kind
-                contour.NumberOfContourPoints = len(points)
-                contour.ContourData = [f"{v:.4f}" for v in points.ravel()]
-                drawn.ContourSequence.append(contour)
-        ds.StructureSetROISequence.append(roi)
-        ds.ROIContourSequence.append(drawn)
-    return ds
-
-
-def save(path: Path, ds: Dataset) -> Path:
-    ds.save_as(path, enforce_file_format=True)
-    return path
-
-
-def box(x0: float, y0: float, x1: float, y1: float) -> list[tuple[float, float]]:
-    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
 @pytest.fixture
