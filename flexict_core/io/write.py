@@ -24,19 +24,24 @@ def write_nifti(volume: Volume, path: str | Path, *, compression: int = 1) -> st
 
     Raises UnsupportedFormatError for another extension.
     """
-    from isal import igzip
-
     path = Path(path)
     if not path.name.endswith(".nii.gz"):
         raise UnsupportedFormatError(f"{path}: only .nii.gz can be written; change the name's ending")
-    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
-    # NIfTI stores x fastest, as a C-ordered (z, y, x) array does.
-    payload = _header(volume, array.dtype) + np.ascontiguousarray(array).tobytes()
-    packed = igzip.compress(payload, compression, mtime=0)
+    packed = nifti_bytes(volume, compression=compression)
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(packed)
     os.replace(part, path)
     return hashlib.sha256(packed).hexdigest()
+
+
+def nifti_bytes(volume: Volume, *, compression: int = 1) -> bytes:
+    """What `write_nifti` writes: a whole .nii.gz file."""
+    from isal import igzip
+
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    # NIfTI stores x fastest, as a C-ordered (z, y, x) array does.
+    payload = _header(volume, array.dtype) + np.ascontiguousarray(array).tobytes()
+    return igzip.compress(payload, compression, mtime=0)
 
 
 def _header(volume: Volume, dtype: np.dtype) -> bytes:
