@@ -28,6 +28,8 @@ __all__ = ["ClassRow", "ProbeResult", "probe"]
 Protocol = Literal["nested", "published"]
 REPEATS = {"linear": 10, "knn": 10, "mlp": 2}
 DRAWS = {"linear": 50, "knn": 50, "mlp": 0}
+SUBSAMPLES = {"linear": 40, "knn": 40, "mlp": 16}
+FEWEST_SUBSAMPLES = 10
 EFFICIENCY_DRAWS = 3
 
 
@@ -111,6 +113,7 @@ def probe(
     patients: Sequence[Any] | None = None,
     repeats: int | None = None,
     permutations: int | None = None,
+    subsamples: int | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> ProbeResult:
@@ -127,7 +130,9 @@ def probe(
         patients: patient of each row of an array; rows of one patient are averaged, so that no patient is in
             training and test at once.
         repeats: of the outer folds (10; 2 for mlp).
-        permutations: refits to permuted outcomes behind chance and the comparison of embeddings (50; 0 for mlp).
+        permutations: refits to permuted outcomes behind the chance of metrics that have no exact one (50; 0 for mlp).
+        subsamples: refits to part of the patients behind intervals and the comparison of embeddings (40; 16 for mlp;
+            0 for no interval).
 
     Raises:
         CohortError: a column that is not there.
@@ -137,10 +142,16 @@ def probe(
     from analysis.probes.estimates import differences, label_efficiency, metric_rows, null_metrics, published
     from analysis.probes.learners import parameter_name
     from analysis.probes.nested import FOLDS, Question, nested
+    from analysis.probes.subsamples import subsampled_metrics
     from analysis.probes.words import headline
 
     say = progress or (lambda _: None)
     _check_options(task, learner, protocol)
+    parts = SUBSAMPLES[learner] if subsamples is None else subsamples
+    if parts and parts < FEWEST_SUBSAMPLES:
+        raise AnalysisError(
+            f"subsamples = {parts} are too few for an interval: use at least {FEWEST_SUBSAMPLES}, or 0 for none"
+        )
     d = gather(data, target, task=task, order=order, event=event, event_value=event_value, patients=patients)
     count = repeats or REPEATS[learner]
     draws = DRAWS[learner] if permutations is None else permutations
@@ -156,7 +167,16 @@ def probe(
             name: null_metrics(X, q, value=_typical(crossed[name]), draws=draws)
             for name, X in d.embeddings.items()
         }
-    rows = {name: metric_rows(q, c, nulls[name] if nulls else None) for name, c in crossed.items()}
+    again = None
+    if parts:
+        say("refitting to subsamples of the patients")
+        again = {
+            name: subsampled_metrics(X, q, crossed[name], draws=parts) for name, X in d.embeddings.items()
+        }
+    rows = {
+        name: metric_rows(q, c, nulls[name] if nulls else None, again[name] if again else None)
+        for name, c in crossed.items()
+    }
     first = next(iter(crossed))
     own = crossed[first]
     flattered = None
@@ -166,13 +186,13 @@ def probe(
     say("label efficiency")
     efficiency = label_efficiency(d.embeddings[first], q, own, draws=min(count, EFFICIENCY_DRAWS))
     notes = list(d.warnings)
-    if all(m.ci is None for m in rows[first].values()):
-        notes.append(f"no intervals: none has been shown to cover for the {learner} probe of task {task}")
+    if again is None:
+        notes.append("no intervals: the probes were not refitted to subsamples")
     if d.n < 100:
         notes.append(f"only {d.n} patients: a hyperparameter chosen from so few is uncertain")
     parameters = {
         "target": d.target, "task": task, "learner": learner, "protocol": protocol, "order": list(d.labels),
-        "folds": FOLDS, "inner_folds": FOLDS, "repeats": count, "permutations": draws,
+        "folds": FOLDS, "inner_folds": FOLDS, "repeats": count, "permutations": draws, "subsamples": parts,
         "embeddings": list(d.embeddings), "dimensions": d.embeddings[first].shape[1],
     }  # fmt: skip
     return ProbeResult(
@@ -192,7 +212,7 @@ def probe(
         efficiency=efficiency,
         published=flattered,
         others={name: r for name, r in rows.items() if name != first},
-        differences=differences(q, crossed, nulls),
+        differences=differences(q, crossed, again),
         hyperparameter=parameter_name(task, learner),
         chosen=own.chosen,
         truth=d.truth,

@@ -9,21 +9,13 @@ from itertools import combinations
 import numpy as np
 
 from analysis.probes.learners import fit_path, grid
-from analysis.probes.metrics import BOUNDS, METRICS, PRIMARY, measure, primary
+from analysis.probes.metrics import METRICS, PRIMARY, measure, primary
 from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
+from analysis.probes.subsamples import standard_error, subsample_interval
 from analysis.results import Interval
 
-RESAMPLES = 400
 NULL_REPEATS = 2
 FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-# bootstrap variance is multiplied by this; 2 where nothing is said
-INFLATION = {"balanced_accuracy": 1.7, "macro_f1": 1.7, "macro_auc": 2.2, "c_index": 2.2, "mae": 1.25}
-# what tests/benchmarks/probe_calibration.py has shown to cover; everything else prints no interval
-SHOWN: frozenset[tuple[str, str, str]] = frozenset(
-    (task, learner, metric)
-    for task, learner in (("classify", "linear"), ("regress", "linear"), ("survival", "linear"))
-    for metric in METRICS[task]
-)
 
 
 @dataclass(frozen=True)
@@ -76,20 +68,6 @@ class Null:
     values: dict[str, np.ndarray]
 
 
-def scaled(values: np.ndarray, repeats: int) -> np.ndarray:
-    """[B] means of values [B, R], their spread shrunk from R to `repeats` repeats (variance components)."""
-    mean = values.mean(axis=1)
-    within = float(values.var(axis=1, ddof=1).mean())
-    seen = float(mean.var(ddof=1))
-    wanted = max(seen - within / values.shape[1], 0.0) + within / repeats
-    return mean.mean() + (mean - mean.mean()) * np.sqrt(wanted / seen if seen > 0 else 1.0)
-
-
-def bootstrap_weights(n: int, draws: int, seed: int) -> np.ndarray:
-    """[draws, n] how often each patient is drawn."""
-    return np.random.default_rng([seed, 2]).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
-
-
 def null_metrics(X: np.ndarray, q: Question, *, value: float, draws: int) -> Null:
     """Refit to permuted outcomes with the hyperparameter that the folds chose most."""
     truths, predicted = refits(X, q, value=value, draws=draws, repeats=NULL_REPEATS)
@@ -112,62 +90,42 @@ def chance_of(name: str, classes: int) -> float | None:
     }.get(name)
 
 
-def metric_rows(q: Question, crossed: Crossed, null: Null | None) -> dict[str, MetricRow]:
-    """Every metric with its interval, where one has been shown to cover."""
-    point = {k: float(v[0]) for k, v in measure(q.task, q.truth, crossed.predicted).items()}
-    W = bootstrap_weights(q.n, RESAMPLES, q.seed)
-    drawn = measure(q.task, q.truth, crossed.predicted, W)
+def metric_rows(
+    q: Question, crossed: Crossed, null: Null | None, again: dict[str, np.ndarray] | None
+) -> dict[str, MetricRow]:
+    """Every metric with chance and, where it was refitted to subsamples (`again`), its interval."""
     rows = {}
-    for name, value in point.items():
-        chance = chance_of(name, q.classes)
+    for name, values in measure(q.task, q.truth, crossed.predicted).items():
+        value, chance = float(values[0]), chance_of(name, q.classes)
         if chance is None and null is not None:
             chance = float(null.values[name].mean())
-        ci = None
-        if (q.task, q.learner, name) in SHOWN:
-            ci = inflated_interval(value, float(np.nanvar(drawn[name], ddof=1)), name)
+        ci = None if again is None else subsample_interval(value, again[name], name)
         rows[name] = MetricRow(value, ci, chance)
     return rows
 
 
-def inflated_interval(value: float, fixed: float, name: str) -> Interval | None:
-    """95 % normal interval from the bootstrap variance of the fixed predictions, enlarged for the learning.
-
-    Another cohort would have taught another probe, with another hyperparameter; the bootstrap of fixed predictions
-    leaves that out and covered 71–94 % in simulations. Its variance is therefore multiplied by `INFLATION`, a factor
-    found by simulation (`tests/benchmarks/probe_calibration.py`), not derived.
-    """
-    if not np.isfinite(fixed):
-        return None
-    reach = 1.959963984540054 * float(np.sqrt(INFLATION.get(name, 2.0) * fixed))
-    low, high = BOUNDS[name] or (-np.inf, np.inf)
-    return max(value - reach, low), min(value + reach, high)
-
-
 def differences(
-    q: Question, crossed: dict[str, Crossed], nulls: dict[str, Null] | None
+    q: Question, crossed: dict[str, Crossed], again: dict[str, dict[str, np.ndarray]] | None
 ) -> tuple[Difference, ...]:
-    """Every pair of embeddings: paired difference of the primary metric, its p, and Holm's over all pairs."""
-    from scipy.stats import norm
+    """Every pair of embeddings: paired difference of the primary metric with its interval, p, and Holm's over all.
+
+    again: the metrics of each embedding in the same subsamples.
+    """
+    from scipy.stats import t
 
     name = PRIMARY[q.task]
-    W = bootstrap_weights(q.n, RESAMPLES, q.seed)
     point = {e: float(measure(q.task, q.truth, c.predicted)[name][0]) for e, c in crossed.items()}
-    if nulls is None:
-        return tuple(
-            Difference(a, b, name, point[a] - point[b], None, None, None) for a, b in combinations(crossed, 2)
-        )
-    drawn = {e: measure(q.task, q.truth, c.predicted, W)[name] for e, c in crossed.items()}
-    rows, ps = [], []
-    for a, b in combinations(crossed, 2):
-        gap = point[a] - point[b]
-        spread = scaled(nulls[a].values[name] - nulls[b].values[name], len(crossed[a].predicted))
-        fixed = float(np.nanvar(drawn[a] - drawn[b], ddof=1))
-        whole = max(float(spread.var(ddof=1)), fixed)
-        ps.append(float(2 * norm.sf(abs(gap) / np.sqrt(whole))))
-        rows.append((a, b, gap))
-    corrected = holm(ps)
+    pairs = [(a, b, point[a] - point[b]) for a, b in combinations(crossed, 2)]
+    if again is None:
+        return tuple(Difference(a, b, name, gap, None, None, None) for a, b, gap in pairs)
+    apart = [again[a][name] - again[b][name] for a, b, _ in pairs]
+    ps = [
+        1.0 if gap == 0 else float(2 * t.sf(abs(gap) / standard_error(values), values.size - 1))
+        for (_, _, gap), values in zip(pairs, apart, strict=True)
+    ]
     return tuple(
-        Difference(a, b, name, gap, None, p, h) for (a, b, gap), p, h in zip(rows, ps, corrected, strict=True)
+        Difference(a, b, name, gap, subsample_interval(gap, values), p, corrected)
+        for (a, b, gap), values, p, corrected in zip(pairs, apart, ps, holm(ps), strict=True)
     )
 
 

@@ -73,7 +73,7 @@ def nested(X: np.ndarray, q: Question, *, repeats: int, processes: int | None = 
         held = assignment[r] == f
         return _tuned(X[~held], q, q.truth[~held], X[held], values, seed=q.seed + 7919 * (r * FOLDS + f + 1))
 
-    done = _run(one, jobs, work=len(jobs) * INNER * len(values) * X.size, processes=processes)
+    done = run(one, jobs, work=len(jobs) * INNER * len(values) * X.size, processes=processes)
     first = done[0][0]
     predicted = np.zeros((repeats, q.n, *first.shape[1:]))
     chosen = np.zeros((repeats, FOLDS))
@@ -135,12 +135,12 @@ def refits(
         return out
 
     jobs = [(b, r) for b in range(draws) for r in range(repeats)]
-    done = _run(one, jobs, work=len(jobs) * FOLDS * X.size, processes=processes)
+    done = run(one, jobs, work=len(jobs) * FOLDS * X.size, processes=processes)
     predicted = np.stack(done).reshape(draws, repeats, *done[0].shape)
     return truths, predicted
 
 
-def _run(
+def run(
     one: Callable[..., Any], jobs: Sequence[tuple[int, int]], *, work: float, processes: int | None
 ) -> list[Any]:
     """Each job's answer in order, in processes where that pays; one thread each, so that they do not fight."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.probes.metrics import LOWER_IS_BETTER, PRIMARY
+from analysis.probes.subsamples import LEFT_OUT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,9 +88,10 @@ def methods_text(r: ProbeResult) -> str:
     )
     if any(m.ci for m in r.metrics.values()):
         text += (
-            "Intervals (95 %) are normal, from the bootstrap variance over patients of the fixed predictions, enlarged "
-            "by a factor found by simulation for what learning another probe from another cohort adds; they refer to "
-            "new patients and a probe learnt from 4/5 as many. "
+            f"Intervals (95 %) are those of a delete-d jackknife: in {p['subsamples']} random subsamples, each without "
+            f"{100 * LEFT_OUT:g} % of the patients of every class, all folds were fitted anew, so that the interval "
+            "holds both who was examined and what was learnt from them; they refer to new patients and a probe learnt "
+            "from 4/5 as many. "
         )
     if r.published is not None:
         text += (
@@ -97,7 +99,7 @@ def methods_text(r: ProbeResult) -> str:
             f"{r.published.metrics[PRIMARY[r.task]]:.3f}, {r.published.flatters[PRIMARY[r.task]]:+.3f} against nested. "
         )
     if r.differences:
-        text += "Embeddings were compared on identical folds and patients, p-values corrected by Holm. "
+        text += "Embeddings were compared on identical folds, patients and subsamples, p-values corrected by Holm. "
     return text.strip()
 
 

@@ -4,12 +4,8 @@
 
 Truth: the mean, over the simulated cohorts, of each metric on 2,000 new patients of a probe tuned and learnt on 4/5
 of the cohort, which is what cross-validation estimates. The target follows the first two embedding dimensions;
-three classes of equal frequency, ordered where the task is.
-
-Last run of the linear probe (200 runs a setting, so ± 3 points; five settings) covered, nominal 95 %: classify,
-balanced accuracy 96.0–99.0, macro F1 95.0–97.5, macro AUC 96.0–98.5, macro PR-AUC 95.0–97.5; regress, R² 95–100 (too
-wide where nothing can be read), MAE 92–98.5. Survival (150 runs, two settings; two more with a factor of 2.5): C-index
-96.0–96.7 (97.5–98.7). Nearest patients covered 91–99 % in three settings; they, mlp and ordinal print no interval.
+three classes of equal frequency, ordered where the task is. The second embedding of the paired difference is the
+first with noise; `size`: how often the difference of two embeddings of equal worth is significant at 5 %.
 """
 
 from __future__ import annotations
@@ -18,13 +14,17 @@ import argparse
 
 import numpy as np
 
-from analysis.probes import estimates
+from analysis.probe import SUBSAMPLES
+from analysis.probes.estimates import differences, metric_rows
 from analysis.probes.learners import grid
-from analysis.probes.metrics import METRICS, measure
+from analysis.probes.metrics import METRICS, PRIMARY, measure
 from analysis.probes.nested import Question, _tuned, nested
+from analysis.probes.subsamples import subsampled_metrics
 
-NEW, CLASSES, REPEATS = 2000, 3, 4
+NEW, CLASSES = 2000, 3
+REPEATS = {"linear": 4, "knn": 4, "mlp": 2}
 SETTINGS = [(100, 10, 0.0), (100, 10, 0.7), (100, 10, 2.0), (200, 40, 0.0), (200, 40, 0.7)]
+NOISE = 0.8  # SD of what the second embedding adds to the first
 
 
 def population(rng: np.random.Generator, task: str, n: int, d: int, signal: float):
@@ -40,17 +40,46 @@ def population(rng: np.random.Generator, task: str, n: int, d: int, signal: floa
     return X, np.digitize(value, [-edge, edge])
 
 
+def noisy(rng: np.random.Generator, X: np.ndarray) -> np.ndarray:
+    return X + NOISE * rng.standard_normal(X.shape)
+
+
 def one_run(rng: np.random.Generator, task: str, learner: str, setting):
+    """Rows and true metrics of the first embedding; (difference, truth) and p of two of equal worth."""
     n, d, signal = setting
     classes = CLASSES if task in ("classify", "ordinal") else 0
     X, y = population(rng, task, n, d, signal)
     q = Question(task, learner, y, classes, int(rng.integers(1 << 30)))
-    crossed = nested(X, q, repeats=REPEATS, processes=1)
-    rows = estimates.metric_rows(q, crossed, None)
+    embeddings = {"plain": X, "noisy": noisy(rng, X), "noisy too": noisy(rng, X)}
+    crossed = {e: nested(Z, q, repeats=REPEATS[learner], processes=1) for e, Z in embeddings.items()}
+    again = {
+        e: subsampled_metrics(Z, q, crossed[e], draws=SUBSAMPLES[learner], processes=1)
+        for e, Z in embeddings.items()
+    }
+    gaps = {(g.first, g.second): g for g in differences(q, crossed, again)}
     keep = rng.permutation(n)[: round(0.8 * n)]
     fresh, truth = population(rng, task, NEW, d, signal)
-    p, _ = _tuned(X[keep], q, y[keep], fresh, grid(task, learner, keep.size), seed=1)
-    return rows, {k: float(v[0]) for k, v in measure(task, truth, p[None]).items()}
+
+    def true(train: np.ndarray, new: np.ndarray) -> dict[str, float]:
+        p, _ = _tuned(train[keep], q, y[keep], new, grid(task, learner, keep.size), seed=1)
+        return {k: float(v[0]) for k, v in measure(task, truth, p[None]).items()}
+
+    first, second = true(X, fresh), true(embeddings["noisy"], noisy(rng, fresh))
+    name = PRIMARY[task]
+    gap = gaps["plain", "noisy"]
+    rows = metric_rows(q, crossed["plain"], None, again["plain"])
+    p_equal = gaps["noisy", "noisy too"].p_value
+    return rows, first, (gap.difference, gap.ci, first[name] - second[name]), p_equal
+
+
+def line(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def covered(intervals: np.ndarray, true: float, estimates: np.ndarray) -> tuple[str, ...]:
+    inside = (intervals[:, 0] <= true) & (true <= intervals[:, 1])
+    width = np.mean(intervals[:, 1] - intervals[:, 0])
+    return f"{true:.3f}", f"{estimates.mean():.3f}", f"{100 * inside.mean():.1f}", f"{width:.3f}"
 
 
 def main() -> None:
@@ -62,35 +91,27 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--setting", type=int, default=None, help="only the setting of this number")
     args = parser.parse_args()
-    # here every interval is wanted, also those that are not printed to users
-    estimates.SHOWN = frozenset((args.task, args.learner, m) for m in METRICS[args.task])
-    print(
-        "| task | learner | n | d | signal | metric | truth | mean estimate | covered % | above % | width |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    line("task", "learner", "n", "d", "signal", "metric", "truth", "mean estimate", "covered %", "width")
+    line(*["---"] * 10)
     for number, setting in enumerate(SETTINGS):
         if args.setting not in (None, number):
             continue
         rng = np.random.default_rng(number)
         runs = [one_run(rng, args.task, args.learner, setting) for _ in range(args.runs)]
+        head = (args.task, args.learner, *setting)
         for name in METRICS[args.task]:
-            true = float(np.mean([t[name] for _, t in runs]))
-            ci = np.array([r[name].ci for r, _ in runs])
-            covered = 100 * np.mean((ci[:, 0] <= true) & (true <= ci[:, 1]))
-            above, width = 100 * np.mean(ci[:, 0] > true), np.mean(ci[:, 1] - ci[:, 0])
-            mean = np.mean([r[name].mean for r, _ in runs])
-            cells = [
-                args.task,
-                args.learner,
-                *setting,
-                name,
-                f"{true:.3f}",
-                f"{mean:.3f}",
-                f"{covered:.1f}",
-                f"{above:.1f}",
-                f"{width:.3f}",
-            ]
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+            ci = np.array([r[0][name].ci for r in runs])
+            true = float(np.mean([r[1][name] for r in runs]))
+            line(*head, name, *covered(ci, true, np.array([r[0][name].mean for r in runs])))
+        ci = np.array([r[2][1] for r in runs])
+        true = float(np.mean([r[2][2] for r in runs]))
+        line(
+            *head,
+            "difference of " + PRIMARY[args.task],
+            *covered(ci, true, np.array([r[2][0] for r in runs])),
+        )
+        size = 100 * np.mean([r[3] < 0.05 for r in runs])
+        line(*head, "size of the difference", "5 %", "", f"{size:.1f} rejected", "")
 
 
 if __name__ == "__main__":
