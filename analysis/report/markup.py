@@ -163,9 +163,11 @@ def _short(value: float) -> str:
 def inline_svg(svg: str, *, stem: str, label: str) -> Markup:
     """A drawing of this project for the page: no declaration, IDs of its own, a label for those who cannot see it.
 
-    IDs are numbered in the order in which they occur, so that the same figure gives the same bytes.
+    IDs are numbered in the order in which they occur and class names go, so that the same figure gives the same bytes.
     """
-    body = svg[svg.index("<svg") :]
+    body = re.sub(
+        r'\sclass="[^"]*"', "", svg[svg.index("<svg") :]
+    )  # plotly names traces at random; no style uses it
     ids = list(dict.fromkeys(re.findall(r'\bid="([^"]+)"', body)))
     own = {old: f"{stem}-{i}" for i, old in enumerate(ids)}
 

@@ -17,8 +17,7 @@ from tests.analysis.report.conftest import MINIMAL, config_of
 def _error(home: Path, text: str) -> str:
     file = config_of(home, text, "wrong.yaml")
     with pytest.raises(InputError) as caught:
-        study, _ = read_study(file)
-        load_cohorts(study, file=file.name)
+        load_cohorts(read_study(file)[0], file=file.name)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -71,7 +70,10 @@ def test_absolute_paths_are_taken_and_told(home: Path) -> None:
     ("line", "words"),
     [
         ("gradeint: {}", ("gradeint is not a key", "did you mean 'gradient'?")),
-        ("gradient: {permutation: 99}", ("gradient.permutation is not a key", "did you mean 'permutations'?")),
+        (
+            "gradient: {permutation: 99}",
+            ("gradient.permutation is not a key", "did you mean 'permutations'?"),
+        ),
         ("statements: {ethic: yes}", ("statements.ethic", "did you mean 'ethics'?")),
         ("gradient: {permutations: many}", ("gradient.permutations: 'many' is not a whole number",)),
         ("gradient: {permutations: 10}", ("gradient.permutations: 10 is not 99 or more",)),
@@ -91,7 +93,10 @@ def test_absolute_paths_are_taken_and_told(home: Path) -> None:
         ("gradient: {axis: nowhere.json}", ("gradient.axis: 'nowhere.json' does not exist",)),
         ("gradient: {axis: ../axis.json}", ("'../axis.json' leaves the folder of the study file",)),
         ("adjust: [size_m]", ("adjust: column 'size_m'", "did you mean 'size_mm'?")),
-        ("survival: {duration: day, event: dead}", ("survival.duration: column 'day'", "did you mean 'days'?")),
+        (
+            "survival: {duration: day, event: dead}",
+            ("survival.duration: column 'day'", "did you mean 'days'?"),
+        ),
         ("probe: [{target: sxe}]", ("probe[1].target: column 'sxe'", "did you mean 'sex'?")),
         ("gradient: {adjust: ['depe:dim']}", ("gradient.adjust", "did you mean 'deep'?")),
         ("order: I,II,III", ("order: column 'stage' holds stages that order", "'IV'")),

@@ -1,0 +1,111 @@
+"""`flexict report` from the command line: files, exit status, one line for each mistake, JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.report.example import EXAMPLE
+from app.cli import main
+from tests.conftest import PlantedStore
+
+STUDY = """\
+store: store
+clinical: clinical.csv
+id: patient_id
+stage: stage
+order: [I, II, III, IV]
+describe: [scanner, diameter_mm]
+project: {method: pca}
+retrieve: {match: [diameter_mm]}
+"""
+
+
+@pytest.fixture
+def study(planted_store: PlantedStore, tmp_path: Path) -> Path:
+    (tmp_path / "clinical.csv").write_bytes(planted_store.clinical.read_bytes())
+    text = STUDY.replace("store: store", f"store: {planted_store.store}")
+    file = tmp_path / "study.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def _run(*arguments: object) -> int:
+    return main(["report", *map(str, arguments)])
+
+
+def test_a_report_is_written_and_said(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = study.parent / "out"
+    assert _run("--config", study, "--out", out, "--no-figures") == 0
+    said, progress = capsys.readouterr()
+    held = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert {"schema_version", "command", "verdict", "n", "warnings", "provenance"} <= set(held)
+    assert held["provenance"]["synthetic"] is True
+    for section in held["sections"]:
+        assert f"{section['title']}: {section['verdict']}." in said
+        assert (out / section["folder"] / "methods.md").is_file()
+    assert f"wrote {out / 'report.html'}" in said
+    assert "[2/2] Retrieval: ranking" in progress
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "flexict report --config study.yaml --out out" in html
+    assert "hold on one machine only: store" in html
+    patients = pd.read_csv(out / "patients.csv")
+    assert set(patients["column"]) == {"scanner", "diameter_mm"}
+
+
+def test_quiet_and_json(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = study.parent / "out"
+    assert _run("--config", study, "--out", out, "--no-figures", "--json", "--quiet") == 0
+    said, progress = capsys.readouterr()
+    assert progress == ""
+    assert json.loads(said) == json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def test_again_it_refuses_and_with_overwrite_names_the_change(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--config", study, "--out", study.parent / "out", "--no-figures")
+    assert _run(*arguments) == 0
+    with (study.parent / "clinical.csv").open("a", encoding="utf-8") as file:
+        file.write("P-999,IV,12.0,S1,x\n")
+    capsys.readouterr()
+    assert _run(*arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("flexict report: error: --out")
+    assert "clinical table 'clinical.csv' has changed" in error
+    assert "pass --overwrite" in error
+    assert _run(*arguments, "--overwrite") == 0
+    assert "changed since the earlier report: clinical table 'clinical.csv'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--out", "x"), "--config is missing"),
+        (("--config", "x.yaml"), "--out is missing"),
+        (("--config", "x.yaml", "--out", "x"), "'x.yaml' does not exist"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert words in error
+
+
+def test_options_take_the_place_of_the_files_keys(study: Path, planted_store: PlantedStore) -> None:
+    study.write_text(study.read_text(encoding="utf-8").replace("clinical.csv", "gone.csv"), encoding="utf-8")
+    out = study.parent / "out"
+    assert _run("--config", study, "--out", out, "--no-figures") == 2
+    given = ("--clinical", planted_store.clinical, "--store", planted_store.store)
+    assert _run("--config", study, "--out", out, "--no-figures", *given) == 0
+
+
+def test_the_example_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("--example") == 0
+    assert capsys.readouterr().out == EXAMPLE
