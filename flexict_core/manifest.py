@@ -1,9 +1,9 @@
 """A manifest: the table that says which CT file, and which region in it, belongs to which patient.
 
 Columns: `patient_id`, `image` (file or DICOM folder), and optionally `series_uid`, `roi_id`, `mask`,
-`mask_label`, `x_mm,y_mm,z_mm` (a seed point, LPS) and `synthetic`. Paths are relative to the manifest and
-never leave its folder,
-links followed: a manifest from someone else cannot make this program read other files.
+`mask_label` (a number, or the name of a region of an RTSTRUCT, SEG or Slicer segmentation),
+`x_mm,y_mm,z_mm` (a seed point, LPS) and `synthetic`. Paths are relative to the manifest and never leave its
+folder, links followed: a manifest from someone else cannot make this program read other files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ManifestRow:
     series_uid: str = ""
     roi_id: str = ""
     mask: str | None = None
-    mask_label: int | None = None
+    mask_label: int | str | None = None  # a number, or the name of a region of the mask
     seed_lps_mm: tuple[float, float, float] | None = None
 
     @property
@@ -207,13 +207,13 @@ def _relative(text: str, root: Path) -> str:
     return real.relative_to(root).as_posix() if path.is_absolute() or ".." in path.parts else path.as_posix()
 
 
-def _label(text: str) -> int | None:
+def _label(text: str) -> int | str | None:
     if is_missing(text):
         return None
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
+        return text
     if not value.is_integer() or value < 1:
         raise ManifestError(f"mask_label {text!r} is not a whole number of 1 or more: correct it")
     return int(value)

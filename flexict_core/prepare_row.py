@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,6 +98,8 @@ def _prepare_or_fail(encoder: Encoder, task: Task, source: _Source) -> Outcome:
         reason = "not enough memory to prepare this volume: use fewer workers or a smaller volume"
     except Exception as error:  # one odd file must not stop a thousand good ones
         reason = f"{type(error).__name__} while preparing: {error}"
+    with suppress(OSError, ManifestError):  # half a file is no wonder while it is being written
+        reason = source.changed() or reason
     return failed(task, reason, file=source.at_fault)
 
 
@@ -106,10 +109,11 @@ class _Source:
     def __init__(self, task: Task) -> None:
         self.row, self.root = task.row, task.root
         self.at_fault = task.row.image  # the file to name should something go wrong now
+        self._state: list[list[tuple[int, ...]]] = []  # of the files when they were hashed
 
     @cached_property
-    def identity(self) -> tuple[str, str]:
-        """(source_sha256, source_stat); ImageError or MaskError for a file that is not there."""
+    def identity(self) -> tuple[str, str, tuple[str, str]]:
+        """(source_sha256, source_stat, hashes of image and mask); ImageError or MaskError where one is missing."""
         paths = _paths(self.row, self.root)
         for path, name in zip(paths, (self.row.image, self.row.mask or ""), strict=False):
             if not path.exists():
@@ -133,9 +137,17 @@ class _Source:
             return None
         volume = self.volume
         self.at_fault = self.row.mask
-        mask = load_mask(_paths(self.row, self.root)[1], label=self.row.mask_label, reference=volume)
+        mask = load_mask(_paths(self.row, self.root)[1], label=self.label, reference=volume)
         self.at_fault = self.row.image
         return mask
+
+    @cached_property
+    def label(self) -> int | None:
+        """The row's mask_label as a number, which is what a store holds."""
+        from flexict_core.io import region_number
+
+        label = self.row.mask_label
+        return region_number(_paths(self.row, self.root)[1], label) if isinstance(label, str) else label
 
 
 def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
@@ -143,7 +155,7 @@ def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
     digest, stat = source.identity
     if known is not None and known.source_sha256 == digest:
         kept = _same_place(task, known) and (not stat or stat == known.source_stat)
-        return Outcome(task, "same" if kept else "moved", digest, stat)
+        return Outcome(_numbered(task, known.mask_label), "same" if kept else "moved", digest, stat)
     if known is not None and known.root != str(task.root) and Path(known.root, known.image).exists():
         raise ManifestError(
             f"the store holds this patient, series and ROI with another image ({known.root}/{known.image}): "
@@ -152,7 +164,13 @@ def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
     volume, roi = source.volume, source.mask
     if roi is None and row.seed_lps_mm is not None:
         roi = _seed_roi(encoder, volume, row.seed_lps_mm)
-    return Outcome(task, "ready", digest, stat, payload=encoder.prepare(volume, roi))
+    payload = encoder.prepare(volume, roi)
+    return Outcome(_numbered(task, source.label), "ready", digest, stat, payload=payload)
+
+
+def _numbered(task: Task, label: int | None) -> Task:
+    """The task with a number where the manifest has a region's name."""
+    return replace(task, row=replace(task.row, mask_label=label))
 
 
 def _seed_roi(encoder: Encoder, volume: Volume, seed_lps_mm: tuple[float, float, float]) -> Volume | None:

@@ -68,9 +68,13 @@ class Pseudonyms:
         return _PREFIX + digest.hexdigest()[:_DIGITS]
 
 
+def without_uids(text: str) -> str:
+    """A sentence with "(UID)" for every UID in it: for who has no key."""
+    return _UID.sub("(UID)", text)
+
+
 def is_pseudonym(text: str) -> bool:
-    """Whether a manifest's `series_uid` is a pseudonym, which no DICOM file holds: its folder alone names the
-    series then."""
+    """Whether an ID or UID of a manifest is a pseudonym, which no DICOM file holds."""
     return _FORM.fullmatch(text) is not None
 
 

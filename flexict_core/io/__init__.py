@@ -17,9 +17,10 @@ from flexict_core.io.dicom_masks import read_dicom_mask
 from flexict_core.io.itk import ITK_SUFFIXES, read_itk
 from flexict_core.io.masks import to_mask
 from flexict_core.io.nifti import read_nifti
+from flexict_core.io.region_names import region_number
 from flexict_core.volume import Volume
 
-__all__ = ["load_mask", "load_volume"]
+__all__ = ["load_mask", "load_volume", "region_number"]
 
 _NEGATIVE_HU = (-1100, -1)  # air to just below water
 _LEAST_RANGE_HU = 20
@@ -72,7 +73,7 @@ def load_mask(
 
     path: a label map (NIfTI, NRRD, MetaImage), an RTSTRUCT or a DICOM SEG (or a folder that holds one such).
     label: the value to select from a label map (None takes all values above 0), or the number or name of a
-    region of an RTSTRUCT or SEG (None where there is only one).
+    region of an RTSTRUCT, a SEG or a segmentation of 3D Slicer (None where there is only one).
 
     A label map must lie on the reference's voxels. An RTSTRUCT is rasterised onto them; a SEG on another grid
     of the same frame of reference is resampled (nearest voxel).
@@ -89,7 +90,7 @@ def load_mask(
     except ImageError as error:
         raise MaskError(str(error)) from None
     if isinstance(label, str):
-        raise MaskError(f"{path}: label {label!r} is a name and a label map has numbers; give its number")
+        label = region_number(path, label)
     return to_mask(labels, label=label, reference=reference)
 
 

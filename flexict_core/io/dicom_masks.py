@@ -18,7 +18,7 @@ def read_dicom_mask(
     path: str | os.PathLike[str], *, label: int | str | None, reference: Volume | None
 ) -> Volume:
     """An RTSTRUCT or SEG file, or the only one in a folder. Raises MaskError, see `flexict_core.io`."""
-    header = _header(Path(path))
+    header = mask_header(Path(path))
     if header.sop_class in SEGMENTATIONS:
         return read_seg(header.path, reference=reference, segment=label)
     if reference is None:
@@ -28,7 +28,8 @@ def read_dicom_mask(
     return read_rtstruct(header.path, reference=reference, region=label)
 
 
-def _header(path: Path) -> Header:
+def mask_header(path: Path) -> Header:
+    """The header of a DICOM mask, or of the only one in a folder. Raises MaskError, see `read_dicom_mask`."""
     files = find_files(path) if path.is_dir() else [path]
     headers = [header for file in files if (header := read_header(file)) is not None]
     if not headers:
