@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from analysis.probes.learners import fit_path, grid
-from analysis.probes.metrics import METRICS, PRIMARY, measure, primary
+from analysis.probes.metrics import BOUNDS, METRICS, PRIMARY, measure, primary
 from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
-from analysis.probes.subsamples import standard_error, subsample_interval
+from analysis.resampling import subsample_error, subsample_interval
 from analysis.results import Interval
 
 NULL_REPEATS = 2
@@ -99,7 +99,7 @@ def metric_rows(
         value, chance = float(values[0]), chance_of(name, q.classes)
         if chance is None and null is not None:
             chance = float(null.values[name].mean())
-        ci = None if again is None else subsample_interval(value, again[name], name)
+        ci = None if again is None else subsample_interval(value, again[name], BOUNDS[name])
         rows[name] = MetricRow(value, ci, chance)
     return rows
 
@@ -120,7 +120,7 @@ def differences(
         return tuple(Difference(a, b, name, gap, None, None, None) for a, b, gap in pairs)
     apart = [again[a][name] - again[b][name] for a, b, _ in pairs]
     ps = [
-        1.0 if gap == 0 else float(2 * t.sf(abs(gap) / standard_error(values), values.size - 1))
+        1.0 if gap == 0 else float(2 * t.sf(abs(gap) / subsample_error(values), values.size - 1))
         for (_, _, gap), values in zip(pairs, apart, strict=True)
     ]
     return tuple(

@@ -1,12 +1,8 @@
-"""How much a cross-validated metric would differ in another cohort: the delete-d jackknife, every probe refitted.
+"""A probe's metrics in subsamples of the patients, every outer fold fitted anew: what its intervals are made of.
 
 A bootstrap of fixed out-of-fold predictions leaves out that another cohort would have taught another probe, and
-covered 71–94 % in simulations. So part of the patients is left out at random, within classes, every outer fold is
-fitted anew to those who stay, and the metric is taken in them. With a share f left out the variance of the metric
-over such subsamples, times (1 − f) / f, is that of the metric over cohorts; unlike leaving out one patient this holds
-for metrics that jump, such as accuracies. Hyperparameters stay those that the folds chose.
-
-Source: Shao & Wu, Ann. Stat. 17 (1989) 1176. Coverage: `tests/benchmarks/probe_calibration.py`.
+covered 71–94 % in simulations; the delete-d jackknife (`analysis.resampling`) holds both. Hyperparameters stay those
+that the folds chose. Coverage: `tests/benchmarks/probe_calibration.py`.
 """
 
 from __future__ import annotations
@@ -14,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.probes.learners import fit_path
-from analysis.probes.metrics import BOUNDS, measure
+from analysis.probes.metrics import measure
 from analysis.probes.nested import FOLDS, Crossed, Question, run, strata
-from analysis.results import Interval
+from analysis.resampling import subsample
 
-LEFT_OUT = 0.3
 REPEATS = 2  # of the outer folds that are fitted anew
 
 
@@ -27,7 +22,7 @@ def subsampled_metrics(
 ) -> dict[str, np.ndarray]:
     """Every metric [draws] in subsamples; the same patients are left out whatever the embedding."""
     rng = np.random.default_rng([q.seed, 4])
-    kept = np.stack([_kept(strata(q, q.truth), rng) for _ in range(draws)])
+    kept = np.stack([subsample(strata(q, q.truth), rng) for _ in range(draws)])
     repeats = min(REPEATS, len(crossed.assignment))
 
     def one(b: int, r: int) -> np.ndarray:
@@ -52,27 +47,3 @@ def subsampled_metrics(
         for b in range(draws)
     ]
     return {name: np.array([float(m[name][0]) for m in found]) for name in found[0]}
-
-
-def _kept(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    kept = np.ones(codes.size, dtype=bool)
-    for code in np.unique(codes):
-        mine = rng.permutation(np.flatnonzero(codes == code))
-        kept[mine[: round(LEFT_OUT * mine.size)]] = False
-    return kept
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Of a metric, or a difference of two, from its values [B] in subsamples; NaN where one could not be had."""
-    return float(np.sqrt((1 - LEFT_OUT) / LEFT_OUT * values.var(ddof=1)))
-
-
-def subsample_interval(estimate: float, values: np.ndarray, name: str | None = None) -> Interval | None:
-    """95 % interval by Student's t on B − 1 degrees of freedom, within the bounds of metric `name`, if it is one."""
-    from scipy.stats import t
-
-    reach = float(t.ppf(0.975, values.size - 1)) * standard_error(values)
-    if not np.isfinite([estimate, reach]).all():
-        return None
-    low, high = (name and BOUNDS[name]) or (-np.inf, np.inf)
-    return max(estimate - reach, low), min(estimate + reach, high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.probes.metrics import LOWER_IS_BETTER, PRIMARY
-from analysis.probes.subsamples import LEFT_OUT
+from analysis.resampling import LEFT_OUT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from analysis.results import Interval
     from analysis.survival import SurvivalResult
     from analysis.time_to_event.estimates import AddedValue, Measure
+    from analysis.time_to_event.groups import GroupSurvival
 
 
 def interval_words(ci: Interval | None) -> str:
@@ -25,11 +26,11 @@ def number_p(p: float | None) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.4f}"
 
 
-def statistic_sign(r: SurvivalResult) -> str:
+def statistic_sign(r: SurvivalResult | GroupSurvival) -> str:
     return "z" if r.provenance.parameters["by"] is None else "χ²"
 
 
-def logrank_words(r: SurvivalResult) -> str:
+def logrank_words(r: SurvivalResult | GroupSurvival) -> str:
     """The test with its statistic and p."""
     return f"{r.logrank_test}: {statistic_sign(r)} = {r.logrank_statistic:.2f}, {number_p(r.logrank_p)}"
 
@@ -46,7 +47,7 @@ def headline(c_index: Measure, added: AddedValue | None, logrank_p: float, *, by
         beyond = "and adds to them" if added.p_value < 0.05 else "but is not shown to add to them"
         text += (
             f"; beside {', '.join(added.columns)} (C-index {added.baseline:.3f}) it gains {added.gain:+.3f} "
-            f"({number_p(added.p_value)} by permutation), {beyond}"
+            f"({interval_words(added.ci)}; {number_p(added.p_value)} by permutation), {beyond}"
         )
     return text
 
@@ -111,7 +112,7 @@ def methods_text(r: SurvivalResult) -> str:
         text += (
             f"Added value: in training folds (5 × 5 repeats) a Cox model of {', '.join(a.columns)} (numbers as "
             "natural cubic splines) and the ridge score of its martingale residuals on the embedding, residualised "
-            "on the same columns, were fitted and added up: C-index {a.baseline:.3f} "
+            f"on the same columns, were fitted and added up: C-index {a.baseline:.3f} "
             f"without and {a.combined:.3f} with the embedding, gain {a.gain:+.3f} ({interval_words(a.ci)}; "
             f"{number_p(a.p_value)}, {a.permutations} permutations of the residual embedding). "
         )

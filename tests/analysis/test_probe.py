@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from lifelines.utils import concordance_index
 from scipy.stats import binom
-from scipy.stats import t as student
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -225,7 +224,7 @@ def test_subsamples_are_refitted_and_scored_among_those_who_stay(
     y = X[:, 0] + rng.standard_normal(60)
     q = Question("regress", "linear", y, 0, 0)
     crossed = nested(X, q, repeats=2)
-    monkeypatch.setattr(subsamples, "_kept", lambda codes, rng: kept)
+    monkeypatch.setattr(subsamples, "subsample", lambda codes, rng: kept)
     again = subsamples.subsampled_metrics(X, q, crossed, draws=1)
     errors = []
     for assignment, chosen in zip(crossed.assignment, crossed.chosen, strict=True):
@@ -236,16 +235,6 @@ def test_subsamples_are_refitted_and_scored_among_those_who_stay(
             p[test] = model.predict(X[test])
         errors.append(sk.mean_absolute_error(y[kept], p[kept]))
     assert again["mae"] == pytest.approx(np.mean(errors), abs=1e-9)
-
-
-def test_the_delete_d_jackknife_of_a_mean_is_its_standard_error(rng: np.random.Generator) -> None:
-    y, codes = rng.exponential(3, 100), np.zeros(100, dtype=int)
-    means = np.array([y[subsamples._kept(codes, rng)].mean() for _ in range(20_000)])
-    assert subsamples.standard_error(means) == pytest.approx(y.std(ddof=1) / 10, rel=0.02)
-    few = means[:40]
-    low, high = subsamples.subsample_interval(0.4, few)
-    assert (high - low) / 2 == pytest.approx(student.ppf(0.975, 39) * subsamples.standard_error(few))
-    assert subsamples.subsample_interval(0.99, few, "macro_auc")[1] == 1.0
 
 
 def test_refits_permute_whole_outcomes(rng: np.random.Generator) -> None:

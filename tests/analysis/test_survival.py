@@ -189,13 +189,14 @@ def test_a_planted_hazard_is_found_and_noise_is_not(planted) -> None:
     assert r.c_index.ci[0] > 0.5
     assert r.c_index.ci[0] < 0.72 < r.c_index.ci[1] + 0.05
     assert r.added.gain > 0.05
-    assert r.added.ci is None  # none has been shown to cover
+    assert 0 < r.added.ci[0] < r.added.gain < r.added.ci[1]
     assert r.added.p_value < 0.01
     assert r.logrank_p == pytest.approx(1 / 200)
     medians = [g.median for g in r.groups]
     assert medians[0] > medians[1] > medians[2]
     assert all(b.score < b.reference for b in r.brier)
     assert "and adds to them" in r.verdict
+    assert f"C-index {r.added.baseline:.3f} without" in r.methods_text()
 
 
 def test_pure_noise_covers_chance_and_keeps_its_size() -> None:
