@@ -161,7 +161,7 @@ def find_clusters(
     found = _by_size(found)
     draws = _DRAWS if n <= _MOST_PATIENTS_REDRAWN else 0
     rows = _stability(points, found, size, draws=draws, seed=seed)
-    table, left_out = _columns(data, columns, n)
+    table, left_out = comparable_columns(data, columns, n)
     enrichment = enrichment_of(found, table, seed=seed)
     return ClusterResult(
         n=n,
@@ -227,7 +227,7 @@ def _stability(
     )
 
 
-def _columns(
+def comparable_columns(
     data: Cohort | np.ndarray, columns: Sequence[str] | pd.DataFrame | None, n: int
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     import pandas as pd
@@ -265,7 +265,7 @@ def enrichment_of(found: np.ndarray, columns: dict[str, np.ndarray], *, seed: in
     if found.max() > 0:  # with one cluster there is no other to compare with
         for c in range(int(found.max()) + 1):
             for name, values in columns.items():
-                row = _compare(c, name, (found == c)[inside], values[inside], seed)
+                row = compare_group(c, name, (found == c)[inside], values[inside], seed)
                 if row is not None:
                     rows.append(row)
     holm = holm_adjusted([r.p_value for r in rows])
@@ -273,7 +273,9 @@ def enrichment_of(found: np.ndarray, columns: dict[str, np.ndarray], *, seed: in
     return tuple(sorted(adjusted, key=lambda r: (r.p_value, r.cluster, r.column)))
 
 
-def _compare(cluster: int, name: str, own: np.ndarray, values: np.ndarray, seed: int) -> Enrichment | None:
+def compare_group(
+    cluster: int, name: str, own: np.ndarray, values: np.ndarray, seed: int
+) -> Enrichment | None:
     from analysis.audits.association import association
 
     if values.dtype.kind != "f":

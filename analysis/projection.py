@@ -123,6 +123,7 @@ class ProjectionResult(Result):
             "stability": self.stability,
             "other_seeds": self.other_seeds,
             "explained_variance": self.explained_variance,
+            "space": self.space,
             "clusters": None if self.clusters is None else self.clusters.details(),
             "placed": [] if self.placed is None else self.placed.table().to_dict(orient="records"),
             "coordinates": self.table().to_dict(orient="records"),

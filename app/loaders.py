@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
-from app import state
+from app import jobs, saved_selections, state
 from app.components.ct_planes import CtCase, open_case
 from flexict_core.errors import ImageError, StoreError
 
@@ -22,16 +23,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.audit import AuditResult
+    from analysis.clusters import ClusterResult
     from analysis.cohort import Cohort
+    from analysis.plots.projection import Colouring
+    from analysis.probe import ProbeResult
     from analysis.projection import Method, ProjectionResult
-    from analysis.retrieval import NeighbourResult
+    from analysis.retrieval import NeighbourResult, RetrievalResult
+    from analysis.selection_contrast import SelectionContrast
     from analysis.stage_gradient import StageGradientResult
+    from analysis.survival import SurvivalResult
+    from analysis.time_to_event.groups import GroupSurvival
     from app.components.gradient_settings import GradientSettings
     from flexict_core.store import EmbeddingInfo
 
 Stamp = tuple[tuple[str, int, int], ...]
 _MOST_LEVELS = 20
-_MOST_GRADIENTS = 32
+Question = tuple[Any, ...]
 
 
 def stamp(path: Path) -> Stamp:
@@ -70,8 +77,18 @@ def whole_cohort(config: state.AppConfig) -> Cohort:
 
 
 def current_cohort(config: state.AppConfig) -> Cohort:
-    """The patients that the view's filter keeps."""
-    return _cohort(config, chosen_embedding(config), state.view().where, _stamps(config))
+    """The patients that the view's filter and its saved selection keep."""
+    return cohort_of(config, chosen_embedding(config))
+
+
+def cohort_of(config: state.AppConfig, embedding: str) -> Cohort:
+    """The same patients in another embedding of the store."""
+    seen = state.view()
+    stamps = _stamps(config)
+    if seen.within is None:
+        return _cohort(config, embedding, seen.where, stamps)
+    stamp = saved_selections.stamp(config, seen.within)
+    return _selected_cohort(config, embedding, seen.where, (*stamps, *stamp), seen.within)
 
 
 def _stamps(config: state.AppConfig) -> Stamp:
@@ -82,7 +99,18 @@ def _stamps(config: state.AppConfig) -> Stamp:
 def _cohort(config: state.AppConfig, embedding: str, where: tuple[str, ...], stamps: Stamp) -> Cohort:
     from analysis.cohort import load_cohort
 
-    return load_cohort(config.store, embedding, config.clinical, id_column=config.id_column, where=where)
+    return load_cohort(
+        config.store, embedding, config.clinical, id_column=config.id_column, where=where,
+        id_replace=config.id_replace,
+    )  # fmt: skip
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _selected_cohort(
+    config: state.AppConfig, embedding: str, where: tuple[str, ...], stamps: tuple[Any, ...], name: str
+) -> Cohort:
+    whole = _cohort(config, embedding, where, _stamps(config))
+    return saved_selections.only(whole, saved_selections.load(config, name))
 
 
 def quarantine(config: state.AppConfig) -> pd.DataFrame:
@@ -94,19 +122,63 @@ def quarantine(config: state.AppConfig) -> pd.DataFrame:
 
 def cohort_key(cohort: Cohort) -> tuple[str, ...]:
     """Identifies the cohort's content for the caches: embedding, data hashes, and who is kept."""
-    who = str(hash(tuple(cohort.patient_id)))
+    who = str(
+        hash(cohort.patient_id.tobytes() if cohort.patient_id.dtype != object else tuple(cohort.patient_id))
+    )
     return (cohort.embedding_id, *sorted(cohort.data_sha256.values()), cohort.name, who)
 
 
-def projection(cohort: Cohort, method: Method) -> ProjectionResult:
-    return _projection(cohort, cohort_key(cohort), method)
+def question(kind: str, cohort: Cohort, settings: Any = None) -> Question:
+    """What is asked of which cohort: the key of the answer among the jobs."""
+    return (kind, cohort_key(cohort), settings)
 
 
-@st.cache_resource(show_spinner="Computing the projection…", max_entries=32)
-def _projection(_cohort: Cohort, key: tuple[str, ...], method: Method) -> ProjectionResult:
+def projection(cohort: Cohort, method: Method, config: state.AppConfig) -> ProjectionResult:
+    """The picture of a cohort: from the folder of results where it lies there, else drawn anew."""
     from analysis import project
+    from app.stored_results import stored_projection
 
-    return project(_cohort, method=method)
+    asked = question("project", cohort, method)
+    if not jobs.has(asked) and (held := stored_projection(config.results, cohort, method)) is not None:
+        jobs.shelf().keep(asked, held)
+    return jobs.answer(
+        asked,
+        f"Drawing the {method.upper()} of {cohort.n:,} patients",
+        lambda say: project(cohort, method=method),
+        cancelled=partial(state.set_field, "method", "pca"),
+    )
+
+
+def clusters(cohort: Cohort) -> ClusterResult:
+    """Density clusters of the embedding with what they are rich in."""
+    from analysis.clusters import find_clusters
+
+    return jobs.answer(
+        question("clusters", cohort),
+        "Looking for clusters",
+        lambda say: find_clusters(cohort),
+        cancelled=partial(state.set_run, "clusters", False),
+    )
+
+
+def placed(cohort: Cohort, condition: str, method: Method) -> tuple[ProjectionResult, Cohort]:
+    """The map of those who do not meet "COLUMN=VALUE" with the others placed on it, and whom it was drawn of."""
+    from dataclasses import replace
+
+    from analysis import project
+    from analysis.placement import place_new, set_apart
+
+    known, new = set_apart(cohort, condition)
+
+    def work(say: Callable[[str], None]) -> ProjectionResult:
+        picture = project(known, method=method)
+        say("placing the new cases")
+        return replace(picture, placed=place_new(picture, known, new))
+
+    asked = question("place", cohort, (condition, method))
+    return jobs.answer(
+        asked, "Drawing the map of the others", work, cancelled=partial(state.set_run, "place", False)
+    ), known
 
 
 def neighbours(cohort: Cohort, patient: str, k: int) -> NeighbourResult:
@@ -120,36 +192,92 @@ def _neighbours(_cohort: Cohort, key: tuple[str, ...], patient: str, k: int) -> 
     return search(_cohort, patient, k=k)
 
 
+def retrieval(cohort: Cohort, label: str, match: tuple[str, ...]) -> RetrievalResult:
+    """How often near patients share a label, and among patients alike in the columns of `match`."""
+    from analysis import retrieval_metrics
+
+    return jobs.answer(
+        question("retrieve", cohort, (label, match)),
+        "Ranking every patient against all others",
+        lambda say: retrieval_metrics(cohort, label, match=list(match) or None),
+        cancelled=partial(state.set_run, "retrieval", False),
+    )
+
+
 def gradient(
-    cohort: Cohort, settings: GradientSettings, *, progress: Callable[[str], None] | None = None
+    cohort: Cohort, settings: GradientSettings, *, page: str = state.GRADIENT_RUN
 ) -> StageGradientResult:
-    """The stage gradient of these settings, from the shelf where it was made before."""
+    """The stage gradient of these settings."""
     from analysis import stage_gradient
 
-    shelf, key = _gradient_shelf(), (cohort_key(cohort), settings)
-    if key not in shelf:
-        shelf[key] = stage_gradient(
+    return jobs.answer(
+        question("gradient", cohort, settings),
+        "Testing the stage gradient",
+        lambda say: stage_gradient(
             cohort,
             settings.stage,
             order=settings.order,
             adjust=list(settings.adjust) or None,
             groups=settings.group,
-            progress=progress,
-        )
-        while len(shelf) > _MOST_GRADIENTS:
-            shelf.pop(next(iter(shelf)))
-    return shelf[key]
+            progress=say,
+        ),
+        cancelled=partial(state.set_run, page, False),
+    )
 
 
-def has_gradient(cohort: Cohort, settings: GradientSettings) -> bool:
-    """True when `gradient` would answer at once."""
-    return (cohort_key(cohort), settings) in _gradient_shelf()
+def selected_mask(cohort: Cohort, everyone: state.Ids) -> np.ndarray:
+    """Which patients of the cohort [n] the session has selected."""
+    return _selected_mask(cohort, cohort_key(cohort), everyone, state.view().selected)
 
 
-@st.cache_resource(show_spinner=False)
-def _gradient_shelf() -> dict[tuple[Any, ...], StageGradientResult]:
-    """Oldest first. By hand, for Streamlit's cache cannot hold a function that reports its progress."""
-    return {}
+@st.cache_data(show_spinner=False, max_entries=16)
+def _selected_mask(
+    _cohort: Cohort, key: tuple[str, ...], _everyone: state.Ids, selected: str | None
+) -> np.ndarray:
+    chosen = state.unpack_selection(_everyone, selected)
+    return np.isin(_cohort.patient_id.astype(str), np.array(chosen, dtype=str))
+
+
+def contrast(cohort: Cohort, inside: np.ndarray) -> SelectionContrast:
+    """The selected patients against the rest in every column."""
+    return _contrast(cohort, inside, cohort_key(cohort), inside.tobytes())
+
+
+@st.cache_resource(show_spinner="Comparing the selection with the rest…", max_entries=16)
+def _contrast(
+    _cohort: Cohort, _inside: np.ndarray, key: tuple[str, ...], selected: bytes
+) -> SelectionContrast:
+    from analysis.selection_contrast import contrast_selection
+
+    return contrast_selection(_cohort, _inside)
+
+
+def selection_survival(cohort: Cohort, inside: np.ndarray, outcome: tuple[str, str, str]) -> GroupSurvival:
+    """Curves of the selected patients and of the rest; outcome: columns of time and event, and an event's value."""
+    return _selection_survival(cohort, inside, cohort_key(cohort), inside.tobytes(), outcome)
+
+
+@st.cache_resource(show_spinner="Comparing survival…", max_entries=16)
+def _selection_survival(
+    _cohort: Cohort,
+    _inside: np.ndarray,
+    key: tuple[str, ...],
+    selected: bytes,
+    outcome: tuple[str, str, str],
+) -> GroupSurvival:
+    from analysis.selection_contrast import CHOSEN_BY_LOOKING, REST, SELECTED
+    from analysis.time_to_event.groups import compare_groups
+
+    duration, event, value = outcome
+    return compare_groups(
+        _cohort,
+        np.where(_inside, SELECTED, REST),
+        duration,
+        event=event,
+        event_value=value,
+        by="selection on the map",
+        notes=[CHOSEN_BY_LOOKING],
+    )
 
 
 @dataclass(frozen=True)
@@ -164,36 +292,100 @@ class AuditSettings:
 
 
 def audit(cohort: Cohort, settings: AuditSettings) -> AuditResult:
-    """The audit of these settings, from the shelf where it was made before; its verdict goes beside the store."""
+    """The audit of these settings; its verdict goes beside the store."""
     from analysis import audit as make
     from analysis.audits.stamp import write_stamp
 
-    shelf, key = _audit_shelf(), (cohort_key(cohort), settings)
-    if key not in shelf:
-        shelf[key] = make(
+    def work(say: Callable[[str], None]) -> AuditResult:
+        result = make(
             cohort,
             label=settings.label,
             order=settings.order,
             fields=settings.fields or None,
             group=settings.group,
             split=settings.split,
+            progress=say,
         )
         with suppress(StoreError):  # a store that may only be read keeps no verdict
-            write_stamp(cohort, shelf[key])
-        while len(shelf) > _MOST_GRADIENTS:
-            shelf.pop(next(iter(shelf)))
-    return shelf[key]
+            write_stamp(cohort, result)
+        return result
+
+    return jobs.answer(
+        question("audit", cohort, settings),
+        "Auditing",
+        work,
+        cancelled=partial(state.set_run, "audit", False),
+    )
 
 
-def has_audit(cohort: Cohort, settings: AuditSettings) -> bool:
-    """True when `audit` would answer at once."""
-    return (cohort_key(cohort), settings) in _audit_shelf()
+@dataclass(frozen=True)
+class ProbeSettings:
+    """One question to `analysis.probe`."""
+
+    target: str
+    task: str
+    learner: str
+    order: str | None
+    protocol: str
 
 
-@st.cache_resource(show_spinner=False)
-def _audit_shelf() -> dict[tuple[Any, ...], AuditResult]:
-    """Oldest first."""
-    return {}
+def probe(cohort: Cohort, settings: ProbeSettings) -> ProbeResult:
+    """The probe of these settings."""
+    from analysis import probe as make
+
+    asked: dict[str, Any] = vars(settings)
+    options = {name: value for name, value in asked.items() if name != "target"}
+    return jobs.answer(
+        question("probe", cohort, settings),
+        "Cross-validating the probe",
+        lambda say: make(cohort, settings.target, progress=say, **options),
+        cancelled=partial(state.set_run, "probes", False),
+    )
+
+
+@dataclass(frozen=True)
+class SurvivalSettings:
+    """One question to `analysis.survival`; by: None for thirds of the risk score."""
+
+    duration: str
+    event: str
+    event_value: str
+    by: str | None
+    clinical: tuple[str, ...]
+
+
+def survival(cohort: Cohort, settings: SurvivalSettings) -> SurvivalResult:
+    """The survival analysis of these settings."""
+    from analysis import survival as make
+
+    return jobs.answer(
+        question("survival", cohort, settings),
+        "Learning the risk score",
+        lambda say: make(
+            cohort,
+            settings.duration,
+            settings.event,
+            event_value=settings.event_value,
+            by=settings.by,
+            clinical=list(settings.clinical) or None,
+            progress=say,
+        ),
+        cancelled=partial(state.set_run, "survival", False),
+    )
+
+
+def colouring(cohort: Cohort, column: str, order: list[str] | None) -> Colouring:
+    """How a column colours the map."""
+    return _colouring(cohort, cohort_key(cohort), column, tuple(order) if order else None)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _colouring(
+    _cohort: Cohort, key: tuple[str, ...], column: str, order: tuple[str, ...] | None
+) -> Colouring:
+    from analysis.plots.projection import colouring as make
+
+    return make(_cohort.column(column), label=column, order=order)
 
 
 def category_levels(cohort: Cohort) -> dict[str, list[str]]:

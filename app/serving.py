@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.console import Console
@@ -38,6 +38,7 @@ def page_variables(
     results: Path | None = None,
     stage: str | None = None,
     order: str | None = None,
+    id_replace: Sequence[str] = (),
 ) -> dict[str, str]:
     """The environment variables that tell the pages what to show."""
     values = {
@@ -47,6 +48,7 @@ def page_variables(
         "RESULTS": str(results.resolve()) if results else None,
         "STAGE": stage,
         "ORDER": order,
+        "ID_REPLACE": "\n".join(id_replace) or None,
     }
     return {f"FLEXICT_APP_{name}": value for name, value in values.items() if value is not None}
 

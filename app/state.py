@@ -1,4 +1,4 @@
-"""What a dashboard session looks at: its view, which the URL holds, and the results that it has seen.
+"""What a dashboard session looks at: its view, which the URL holds.
 
 A `View` is read from the URL when a session starts (or when the URL is changed by hand) and written back after
 every run, so a reload or a sent link shows the same thing.
@@ -10,23 +10,17 @@ import base64
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from flexict_core.errors import InputError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from plotly.graph_objects import Figure
-
-    from analysis.results import Result
-
 Ids = Sequence[str] | np.ndarray
-_MOST_EXHIBITS = 40
+_MOST_ROLLS = 8
 LONGEST_LINK = 2000  # characters that a selection may take in the URL; a larger one stays in the session
 
 
@@ -40,6 +34,7 @@ class AppConfig:
     results: Path | None = None
     stage: str | None = None
     order: str | None = None
+    id_replace: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> AppConfig:
@@ -59,6 +54,7 @@ class AppConfig:
             Path(results) if results else None,
             values.get("FLEXICT_APP_STAGE") or None,
             values.get("FLEXICT_APP_ORDER") or None,
+            tuple(filter(None, values.get("FLEXICT_APP_ID_REPLACE", "").split("\n"))),
         )
 
 
@@ -74,12 +70,41 @@ class View:
     order: str | None = None
     adjust: tuple[str, ...] = ()
     group: str | None = None
-    run: str | None = None  # "1": the stage gradient of this view is shown
+    run: tuple[str, ...] = ()  # pages whose analysis of this view is shown; "1" is the stage gradient
     case: str | None = None
     selected: str | None = None  # see `pack_selection`
+    within: str | None = None  # name of a saved selection that every page is filtered by
+    time: str | None = None  # survival: columns of time and event, the value of an event, groups, covariates
+    event: str | None = None
+    happened: str | None = None
+    curves: str | None = None
+    clinical: tuple[str, ...] = ()
+    task: str | None = None  # probes
+    target: str | None = None
+    learner: str | None = None
+    classes: str | None = None
+    protocol: str | None = None
+    label: str | None = None  # audit
+    leave: str | None = None
+    split: str | None = None
+    fields: tuple[str, ...] = ()
+    alike: str | None = None  # retrieval: the label of a hit, columns held equal
+    match: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()  # trajectory: embeddings side by side, and their picture
+    picture: str | None = None
+    place: str | None = None  # map: new cases
+    ask: str | None = None  # case: a patient, an upload or words, and the sentence
+    words: str | None = None
+    shows: str | None = None  # case: planes, 3D or patch map, which map, window, and the point (LPS mm)
+    patches: str | None = None
+    window: str | None = None
+    at: str | None = None
+    level: str | None = None  # case: where the similar cases are cut, and whether only matched ones are met
+    matched: str | None = None
 
 
 _LISTS = {f.name for f in fields(View) if f.default == ()}
+GRADIENT_RUN = "1"
 
 
 def view() -> View:
@@ -91,6 +116,17 @@ def update(**changes: Any) -> None:
     """Change the view; lists become tuples, an empty text becomes None."""
     tidy: dict[str, Any] = {k: tuple(v) if k in _LISTS else (v or None) for k, v in changes.items()}
     st.session_state["_view"] = replace(view(), **tidy)
+
+
+def set_run(page: str, wanted: bool) -> None:
+    """Say that this page's analysis is to be shown, or that its question has no answer yet."""
+    others = tuple(name for name in view().run if name != page)
+    update(run=(*others, page) if wanted else others)
+
+
+def is_run(page: str) -> bool:
+    """Whether this page's analysis was asked for (by the button, or by the link that was opened)."""
+    return page in view().run
 
 
 def read_url() -> None:
@@ -143,73 +179,82 @@ def choose_many(label: str, name: str, options: Sequence[str], **widget: Any) ->
     return value
 
 
+def write(label: str, name: str, prefilled: str, *, of: str, **widget: Any) -> str:
+    """A line of text for one field of the view, prefilled anew for another column (`of`); the URL holds a change."""
+    key, column = f"view-{name}", f"_{name}-of"
+    if st.session_state.setdefault(column, of) != of:
+        st.session_state[column] = of
+        st.session_state.pop(key, None)
+        update(**{name: None})
+    st.session_state.setdefault(key, getattr(view(), name) or prefilled)
+    text: str = st.text_input(label, key=key, **widget)
+    update(**{name: text if text != prefilled else None})
+    return text
+
+
 def set_field(name: str, value: Any) -> None:
     """Change a field from outside its widget (a button, a selection on a picture)."""
     st.session_state.pop(f"view-{name}", None)
     update(**{name: value})
 
 
-def pack_selection(ids: Ids, chosen: Sequence[str]) -> str | None:
+def pack_selection(ids: Ids, chosen: Sequence[str] | np.ndarray) -> str | None:
     """Selected patients as short text: one bit a patient of the sorted cohort, compressed, base64."""
     if not len(chosen):
         return None
-    everyone = np.sort(np.asarray(ids, dtype=str))
-    bits = np.packbits(np.isin(everyone, np.asarray(chosen, dtype=str))).tobytes()
-    return base64.urlsafe_b64encode(zlib.compress(_checksum(everyone) + bits, 9)).decode().rstrip("=")
+    roll = _roll(ids)
+    bits = np.packbits(roll.has(np.asarray(chosen, dtype=str))).tobytes()
+    return base64.urlsafe_b64encode(zlib.compress(roll.checksum + bits, 9)).decode().rstrip("=")
 
 
 def unpack_selection(ids: Ids, text: str | None) -> tuple[str, ...]:
     """The inverse; a text made for another cohort, or no such text at all, selects nobody."""
     if not text:
         return ()
-    everyone = np.sort(np.asarray(ids, dtype=str))
+    roll = _roll(ids)
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        packed = zlib.decompressobj().decompress(raw, len(everyone) // 8 + 16)
+        packed = zlib.decompressobj().decompress(raw, len(roll.everyone) // 8 + 16)
     except (ValueError, zlib.error):
         return ()
-    if packed[:4] != _checksum(everyone) or len(packed) - 4 != (len(everyone) + 7) // 8:
+    if packed[:4] != roll.checksum or len(packed) - 4 != (len(roll.everyone) + 7) // 8:
         return ()
-    bits = np.unpackbits(np.frombuffer(packed[4:], dtype=np.uint8))[: len(everyone)].astype(bool)
-    return tuple(str(i) for i in everyone[bits])
+    bits = np.unpackbits(np.frombuffer(packed[4:], dtype=np.uint8))[: len(roll.everyone)].astype(bool)
+    return tuple(roll.everyone[bits].tolist())
 
 
-def _checksum(everyone: np.ndarray) -> bytes:
-    return zlib.crc32("\x1f".join(everyone).encode()).to_bytes(4, "big")
+@dataclass(frozen=True, eq=False)
+class _Roll:
+    """All patients in sorted order, with a checksum; `source` keeps the IDs that it was made of alive."""
+
+    source: Ids
+    everyone: np.ndarray
+    checksum: bytes
+
+    def has(self, chosen: np.ndarray) -> np.ndarray:
+        """Which of everyone are among the chosen, [n] booleans."""
+        at = np.minimum(np.searchsorted(self.everyone, chosen), len(self.everyone) - 1)
+        found = np.zeros(len(self.everyone), dtype=bool)
+        found[at[self.everyone[at] == chosen]] = True
+        return found
+
+
+_ROLLS: dict[int, _Roll] = {}  # sorting 266,227 IDs at every run of a page would be felt
+
+
+def _roll(ids: Ids) -> _Roll:
+    held = _ROLLS.get(id(ids))
+    if held is None or held.source is not ids:
+        everyone = np.sort(np.asarray(ids, dtype=str))
+        checksum = zlib.crc32("\x1f".join(everyone).encode()).to_bytes(4, "big")
+        held = _Roll(ids, everyone, checksum)
+        if isinstance(ids, np.ndarray):  # a list may be changed by whoever holds it
+            _ROLLS[id(ids)] = held
+            while len(_ROLLS) > _MOST_ROLLS:
+                _ROLLS.pop(next(iter(_ROLLS)), None)
+    return held
 
 
 def selection(ids: Ids) -> tuple[str, ...]:
     """The patients that are selected, in sorted order; `ids` are all patients of the embedding."""
     return unpack_selection(ids, view().selected)
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """A result that this session has seen, with the figures drawn from it and the data behind each."""
-
-    title: str
-    result: Result
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    sources: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-
-
-def keep_exhibit(
-    title: str,
-    *,
-    result: Result,
-    figures: Mapping[str, Figure] | None = None,
-    sources: Mapping[str, pd.DataFrame] | None = None,
-) -> Exhibit:
-    """Remember a result for the Export page: the last of each title, and the last 40 of all."""
-    exhibit = Exhibit(title, result, figures or {}, sources or {})
-    held = st.session_state.setdefault("_exhibits", {})
-    held.pop(title, None)
-    held[title] = exhibit
-    while len(held) > _MOST_EXHIBITS:
-        del held[next(iter(held))]
-    return exhibit
-
-
-def exhibits() -> dict[str, Exhibit]:
-    """Everything this session has seen, oldest first."""
-    return dict(st.session_state.get("_exhibits", {}))

@@ -66,7 +66,11 @@ def write_stamp(cohort: Cohort, result: AuditResult) -> Path | None:
 
 def audit_verdict(cohort: Cohort) -> str | None:
     """The verdict of the last audit of exactly this cohort, or None where there was none."""
-    path = stamp_path(cohort)
+    return read_verdict(stamp_path(cohort))
+
+
+def read_verdict(path: Path | None) -> str | None:
+    """The verdict that a stamp holds; None for no stamp."""
     if path is None or not path.is_file():
         return None
     try:

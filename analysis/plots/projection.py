@@ -126,6 +126,7 @@ def projection_map(
         _scale(fig, result, colour, webgl)
     else:
         _categories(fig, result, colour, webgl)
+    _placed(fig, result)
     _axes(fig, result)
     notes = [_trust_sentence(result)]
     if (
@@ -134,6 +135,10 @@ def projection_map(
         and (lost := np.count_nonzero(np.isnan(colour.numbers)))
     ):
         notes.append(f"Grey crosses: {MISSING} (n = {lost}).")
+    if result.placed is not None:
+        notes.append(
+            f"Stars: {len(result.placed.patient_id)} new patients, placed by their {result.placed.k} nearest."
+        )
     if result.method != "pca":
         notes.append(
             f"{NAMES[result.method]} is a picture: axes have no unit and distances are not measured."
@@ -288,6 +293,22 @@ def _categories(fig: go.Figure, result: ProjectionResult, colour: Colouring, web
             "yanchor": "top",
         },
     )
+
+
+def _placed(fig: go.Figure, result: ProjectionResult) -> None:
+    """New patients, who had no part in the map: open stars above the others."""
+    import plotly.graph_objects as go
+
+    if result.placed is None:
+        return
+    x, y = result.placed.coordinates.T
+    fig.add_trace(
+        go.Scatter(
+            x=x, y=y, customdata=result.placed.patient_id, mode="markers", legendrank=3000,
+            marker={"symbol": "star-open", "size": 6 * PT, "color": INK, "line": {"width": 0.75 * PT}},
+            name=f"placed (n = {len(x)})", hovertemplate="%{customdata}<extra>%{fullData.name}</extra>",
+        )
+    )  # fmt: skip
 
 
 def _axes(fig: go.Figure, result: ProjectionResult) -> None:

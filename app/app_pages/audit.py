@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from app import loaders, state
-from app.components.export_button import show_downloads
+from app.components.answer import is_wanted, show_body, show_start, show_verdict_line
 from app.components.plain_text import literal
 from app.components.tables import show_table
+from app.drawings import audit_drawings
+from app.exhibits import keep_exhibit
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from plotly.graph_objects import Figure
-
     from analysis.audit import AuditResult
     from analysis.cohort import Cohort
 
+PAGE = "audit"
 _NONE = "none"
-_SCREEN_FACTOR = 1.35
 
 
 def render() -> None:
@@ -29,20 +29,17 @@ def render() -> None:
     st.subheader("Audit", anchor=False)
     st.caption(
         "Which recorded fields can be read from the embedding, what is lost when a site is left out, which entries "
-        "are duplicates, and what the encoder may have seen before. The verdict then stands on every page."
+        "are duplicates, and what the encoder may have seen before. The verdict then stands on every page and in "
+        "every file exported."
     )
     with st.container(border=True):
         label, group, split, fields = _choose(cohort, config)
-        clicked = st.button("Run", type="primary", icon=":material/play_arrow:", key="run-audit")
+        show_start(PAGE)
     settings = loaders.AuditSettings(label, _order(cohort, label, config), group, split, fields)
-    if not (clicked or loaders.has_audit(cohort, settings)):
-        st.info(
-            "Press Run for the audit: some seconds for a few hundred patients.", icon=":material/play_arrow:"
-        )
+    asked = loaders.question("audit", cohort, settings)
+    if not is_wanted(PAGE, asked, takes="some seconds for a few hundred patients"):
         return
-    with st.spinner("Auditing…"):
-        result = loaders.audit(cohort, settings)
-    _show(result)
+    _show(cohort, loaders.audit(cohort, settings))
 
 
 def _choose(
@@ -50,17 +47,26 @@ def _choose(
 ) -> tuple[str | None, str | None, str | None, tuple[str, ...]]:
     levels = list(loaders.category_levels(cohort))
     columns = [str(c) for c in cohort.table.columns if c != cohort.id_column]
+    again = {"on_change": state.set_run, "args": (PAGE, False)}
     asked = st.columns(3, gap="small")
     options = [_NONE, *loaders.plottable_columns(cohort)]
-    first = options.index(config.stage) if config.stage in options else 0
-    label = asked[0].selectbox("Label", options, index=first, key="audit-label")
-    group = asked[1].selectbox(
-        "Leave out each", [_NONE, *levels], key="audit-group", disabled=label == _NONE, help="site or scanner"
-    )
-    split = asked[2].selectbox("Split", [_NONE, *levels], key="audit-split", help="train and test")
-    fields = st.multiselect("Recorded fields", columns, key="audit-fields", placeholder="all")
+    options.sort(key=lambda c: c != config.stage)
+    with asked[0]:
+        label = state.choose("Label", "label", options, **again)
+    with asked[1]:
+        group = state.choose(
+            "Leave out each",
+            "leave",
+            [_NONE, *levels],
+            disabled=label == _NONE,
+            help="site or scanner",
+            **again,
+        )
+    with asked[2]:
+        split = state.choose("Split", "split", [_NONE, *levels], help="train and test", **again)
+    fields = state.choose_many("Recorded fields", "fields", columns, placeholder="all", **again)
     chosen = [None if v in (_NONE, None) else str(v) for v in (label, group, split)]
-    return chosen[0], chosen[1] if chosen[0] else None, chosen[2], tuple(fields)
+    return chosen[0], chosen[1] if chosen[0] else None, chosen[2], fields
 
 
 def _order(cohort: Cohort, label: str | None, config: state.AppConfig) -> tuple[str, ...] | None:
@@ -68,31 +74,27 @@ def _order(cohort: Cohort, label: str | None, config: state.AppConfig) -> tuple[
     return tuple(order) if order else None
 
 
-def _show(result: AuditResult) -> None:
-    with st.container(border=True, key="verdict"):
-        if result.provenance.synthetic:
-            st.badge("synthetic data", icon=":material/science:", color="orange")
-        st.markdown(f"#### {literal(result.verdict[:1].upper() + result.verdict[1:])}.")
-    exhibit = _exhibit(result)
-    for place, (name, figure) in zip(st.columns(2, gap="small"), exhibit.figures.items(), strict=False):
-        with place:
-            _show_figure(figure, name)
-    show_downloads(exhibit, key="audit")
-    ledger, duplicates, overlap, rest = st.tabs(
-        ["Ledger", f"Duplicates ({len(result.duplicates)})", "Pretraining", "Methods and warnings"]
+def _show(cohort: Cohort, result: AuditResult) -> None:
+    show_verdict_line(result)
+    exhibit = keep_exhibit(
+        f"audit of {result.provenance.cohort}" + (f" for {result.label}" if result.label else ""),
+        result=result,
+        cohort=cohort,
+        drawings=audit_drawings(result),
+        stem="audit_",
     )
-    with ledger:
-        show_table(result.table(), "ledger")
-        for text in result.fields_left_out:
-            st.caption(literal(f"Not read: {text}"))
-    with duplicates:
-        _show_rows(result, "duplicates", "No duplicates found; image content was not compared.")
-    with overlap:
-        _show_rows(result, "overlap", "Nothing is known.")
-    with rest:
-        for warning in result.warnings:
-            st.warning(literal(warning), icon=":material/warning:")
-        st.code(result.methods_text(), language=None, wrap_lines=True)
+    for text in result.fields_left_out:
+        st.caption(literal(f"Not read: {text}"))
+    nothing = "No duplicates found; image content was not compared."
+    show_body(
+        exhibit,
+        key="audit",
+        table_name="ledger",
+        more={
+            f"Duplicates ({len(result.duplicates)})": partial(_show_rows, result, "duplicates", nothing),
+            "Pretraining": partial(_show_rows, result, "overlap", "Nothing is known."),
+        },
+    )
 
 
 def _show_rows(result: AuditResult, name: str, nothing: str) -> None:
@@ -103,32 +105,6 @@ def _show_rows(result: AuditResult, name: str, nothing: str) -> None:
         st.info(nothing, icon=":material/check_circle:")
     else:
         show_table(rows.astype({c: str for c in rows if c == "splits"}), name)
-
-
-def _exhibit(result: AuditResult) -> state.Exhibit:
-    from app.drawings import audit_drawings
-
-    drawn: dict[str, tuple[Figure, pd.DataFrame]] = {
-        d.stem.removeprefix("audit_"): (d.draw(), d.source()) for d in audit_drawings(result)
-    }
-    return state.keep_exhibit(
-        f"audit of {result.provenance.cohort}" + (f" for {result.label}" if result.label else ""),
-        result=result,
-        figures={name: figure for name, (figure, _) in drawn.items()},
-        sources={name: source for name, (_, source) in drawn.items()},
-    )
-
-
-def _show_figure(figure: Figure, name: str) -> None:
-    from analysis.plots.enlarged import for_screen
-
-    st.plotly_chart(
-        for_screen(figure, _SCREEN_FACTOR),
-        theme=None,
-        key=f"figure-{name}",
-        config={"displayModeBar": False},
-        alt=figure.layout.meta["caption"],
-    )
 
 
 render()

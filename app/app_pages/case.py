@@ -12,6 +12,7 @@ from app.components.ct_viewer import chosen_window, load_row, show_ct
 from app.components.neighbours import show_neighbours, shown_value
 from app.components.plain_text import literal
 from app.components.tables import show_table
+from app.exhibits import keep_exhibit
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
@@ -103,7 +104,7 @@ def _show_similar(cohort: Cohort, patient: str, window: tuple[float, float]) -> 
             cohort.table, left_on="patient_id", right_on=cohort.id_column, how="left"
         )
         show_table(table.loc[:, ~table.columns.duplicated()], f"neighbours-{patient}")
-    state.keep_exhibit(f"neighbours of {patient}", result=found)
+    keep_exhibit(f"neighbours of {patient}", result=found, cohort=cohort)
 
 
 def _told_first(cohort: Cohort) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands.options import AsJson, Clinical, IdColumn, Port, Quiet, Store
+from app.commands.options import AsJson, Clinical, IdColumn, IdReplace, Port, Quiet, Store
 from app.console import Console
 from app.serving import DEFAULT_PORT, LOCAL_ADDRESS
 
@@ -22,9 +22,12 @@ def serve_app(
     store: Store,
     clinical: Clinical,
     id_column: IdColumn,
+    id_replace: IdReplace = None,
     port: Port = DEFAULT_PORT,
     address: Annotated[str, typer.Option(help="Address to listen on.", metavar="HOST")] = LOCAL_ADDRESS,
-    results: Annotated[Path | None, typer.Option(help="Folder of results to show.", metavar="DIR")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of results to show and to keep selections in.", metavar="DIR")
+    ] = None,
     stage: Annotated[str | None, typer.Option(help="Stage column to start with.", metavar="COL")] = None,
     order: Annotated[str | None, typer.Option(help="Its order, 'I,II,III'.", metavar="ORDER")] = None,
     quiet: Quiet = False,
@@ -39,7 +42,7 @@ def serve_app(
     check_port(port, address=address)
     if not EmbeddingStore(store).list():
         raise StoreError(f"store {str(store)!r} holds no embedding: run flexict embed or import first")
-    table = read_clinical(clinical, id_column=id_column)
+    table = read_clinical(clinical, id_column=id_column, id_replace=id_replace or ())
     if stage is not None:
         from analysis.clinical import require_column
 
@@ -47,8 +50,9 @@ def serve_app(
     if order is not None:
         parse_order(order)
     variables = page_variables(
-        store, clinical, id_column=id_column, results=results, stage=stage, order=order
-    )
+        store, clinical, id_column=id_column, results=results, stage=stage, order=order,
+        id_replace=id_replace or (),
+    )  # fmt: skip
     raise typer.Exit(serve(variables, address=address, port=port, console=Console(quiet, as_json)))
 
 

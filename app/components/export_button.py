@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.state import Exhibit
+from app.exhibits import Exhibit
 from flexict_core.errors import FigureExportError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def figure_file(exhibit: Exhibit, name: str, *, kind: str, width: Width) -> byte
             stem,
             width=width,
             formats=(kind,),
-            source=exhibit.sources.get(name),
+            source=exhibit.source(name),
             result=exhibit.result,
         )
         return stem.with_suffix(f".{kind}").read_bytes()
@@ -70,7 +70,7 @@ def archive(exhibits: Sequence[Exhibit], *, width: Width) -> bytes:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         root, missing = Path(folder), []
         try:
-            if any(e.figures for e in exhibits):
+            if any(e.drawings for e in exhibits):
                 stack.enter_context(FigureBrowser())
         except FigureExportError as error:
             missing.append(str(error))
@@ -79,7 +79,7 @@ def archive(exhibits: Sequence[Exhibit], *, width: Width) -> bytes:
             export_result(exhibit.result, home, command=exhibit.result.command)
             for name, figure in exhibit.figures.items():
                 try:
-                    source = exhibit.sources.get(name)
+                    source = exhibit.source(name)
                     export_figure(figure, home / name, width=width, source=source, result=exhibit.result)
                 except FigureExportError as error:
                     missing.append(f"{exhibit.title}, {name}: {error}")
@@ -127,12 +127,12 @@ def show_downloads(exhibit: Exhibit, *, key: str) -> None:
             on_click="ignore",
             help="Figures, the numbers drawn in them (CSV), the result (JSON, CSV) and a methods paragraph",
         )
-    if exhibit.figures and (reason := why_no_figures()):
+    if exhibit.drawings and (reason := why_no_figures()):
         st.caption(f":material/warning: {reason}")
 
 
 def _choose_figure(exhibit: Exhibit, key: str) -> str | None:
-    names = list(exhibit.figures)
+    names = list(exhibit.drawings)
     if len(names) < 2:
         return names[0] if names else None
     return st.selectbox(

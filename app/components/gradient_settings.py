@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import loaders, state
 from app.components.plain_text import literal
+from flexict_core.errors import CohortError
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
@@ -67,7 +68,8 @@ def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings
 
 def _restart(forget_order: bool = False) -> None:
     """A changed question has no answer yet."""
-    state.update(run=None)
+    state.set_run(state.GRADIENT_RUN, False)
+    state.set_run("trajectory", False)
     if forget_order:
         state.set_field("order", None)
 
@@ -101,3 +103,25 @@ def counts_text(cohort: Cohort, settings: GradientSettings) -> str:
     counts = [f"**{literal(label)}** {int((codes == k).sum())}" for k, label in enumerate(parsed.labels)]
     missing = cohort.n - kept.n
     return f"Patients: {' → '.join(counts)}" + (f" · {missing} without a usable stage" if missing else "")
+
+
+def show_gradient_start(cohort: Cohort, settings: GradientSettings, *, page: str) -> bool:
+    """The Run button beside the patients of each stage; False where the order is wrong, which is said."""
+    try:
+        counts = counts_text(cohort, settings)
+    except CohortError as error:
+        st.error(literal(str(error).replace("--order", "the order")), icon=":material/error:")
+        counts = None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Run",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=counts is None,
+            key="run",
+            on_click=state.set_run,
+            args=(page, True),
+        )
+        if counts is not None:
+            st.caption(counts)
+    return counts is not None

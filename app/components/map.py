@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from app import state
+from app import loaders, state
+from app.components.figures import on_screen
+from app.webgl_map import component as webgl
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from analysis.cohort import Cohort
+    from analysis.plots.projection import Colouring
     from analysis.projection import ProjectionResult
+    from app.exhibits import Exhibit
 
-_WEBGL_ABOVE = 5000  # points; SVG is sharper below
+WEBGL_ABOVE = 5000  # points; SVG is sharper below, and every point has its symbol
 _SCREEN_FACTOR = 1.5
 _PANEL_PX = (340, 480)  # least and most height of the panel; its width is the page's
 _TYPICAL_WIDTH_PX = 500
@@ -24,31 +28,74 @@ _TOOLBAR_PX = 26  # room for the tools above the panel
 _TOOLS = {"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["toImage", "autoScale2d"]}
 
 
-def show_map(cohort: Cohort, result: ProjectionResult, figure: Figure, *, everyone: state.Ids) -> None:
-    """Draw the figure; what is drawn around goes into the session's selection.
+def show_map(
+    cohort: Cohort,
+    result: ProjectionResult,
+    exhibit: Exhibit,
+    *,
+    colour: Colouring | None,
+    everyone: state.Ids,
+) -> None:
+    """Draw the map; what is drawn around goes into the session's selection.
 
     A selection that comes from elsewhere (the URL, another page, another colouring) is highlighted in the picture.
     While the user selects in this picture it stays as it is, so that zoom and lasso are not lost.
     """
-    from analysis.plots.enlarged import for_screen
-
-    drawn = (result.method, state.view().colour, state.view().embedding, state.view().where)
-    if st.session_state.get("_map-drawn") != drawn:
+    shown = state.view()
+    drawn = (result.method, shown.colour, shown.embedding, shown.where, shown.within)
+    if st.session_state.get("_map-drawn") != drawn or shown.selected != st.session_state.get("_map-told"):
         st.session_state["_map-drawn"] = drawn
-        st.session_state["_map-highlight"] = state.view().selected
-    screen = for_screen(figure, _SCREEN_FACTOR)
+        st.session_state["_map-highlight"] = shown.selected
+    st.session_state["_map-told"] = shown.selected
+    alt = f"{result.method.upper()} map of {cohort.n} patients coloured by {shown.colour}"
+    if result.n > WEBGL_ABOVE:
+        _show_many(cohort, result, colour, everyone=everyone, alt=alt)
+        return
+    screen = on_screen(exhibit.figures["map"], _SCREEN_FACTOR)
     screen.update_layout(margin_t=screen.layout.margin.t + _TOOLBAR_PX)
     screen.update_layout(height=_height_px(result, screen), dragmode="lasso", hovermode="closest")
     highlight(screen, state.unpack_selection(everyone, st.session_state["_map-highlight"]))
     key = "map-" + "-".join(str(part) for part in drawn)
     st.plotly_chart(
-        screen,
-        key=key,
-        theme=None,
-        on_select=lambda: _take_selection(key, everyone),
-        config=_TOOLS,
-        alt=f"{result.method.upper()} map of {cohort.n} patients coloured by {state.view().colour}",
+        screen, key=key, theme=None, on_select=lambda: _take_selection(key, everyone), config=_TOOLS, alt=alt
     )
+
+
+def _show_many(
+    cohort: Cohort, result: ProjectionResult, colour: Colouring | None, *, everyone: state.Ids, alt: str
+) -> None:
+    key = f"webgl-{result.method}"
+    data = _packed(
+        result, loaders.cohort_key(cohort), colour, st.session_state["_map-highlight"], everyone, alt
+    )
+    webgl.show(data, key=key, on_selected=lambda: _take_rows(key, result, everyone))
+    if message := webgl.trust_line(result):
+        st.caption(message)
+
+
+@st.cache_data(show_spinner=False, max_entries=12)
+def _packed(
+    _result: ProjectionResult,
+    cohort_key: tuple[str, ...],
+    _colour: Colouring | None,
+    highlighted: str | None,
+    _everyone: state.Ids,
+    alt: str,
+) -> bytes:
+    """The block of bytes of a map; `alt` names its method and colour."""
+    marked = np.isin(
+        _result.patient_id.astype(str), np.array(state.unpack_selection(_everyone, highlighted), dtype=str)
+    )
+    return webgl.pack(_result, _colour, marked=marked, alt=alt)
+
+
+def _take_rows(key: str, result: ProjectionResult, everyone: state.Ids) -> None:
+    said = webgl.selection_of(key)
+    if said is None or said[0] != webgl.places_of(result):
+        return  # a selection that was drawn on another picture
+    rows = webgl.chosen_rows(said[1], result.n)
+    state.set_field("selected", state.pack_selection(everyone, result.patient_id[rows]))
+    st.session_state["_map-told"] = state.view().selected
 
 
 def _height_px(result: ProjectionResult, figure: Figure) -> float:
@@ -57,11 +104,6 @@ def _height_px(result: ProjectionResult, figure: Figure) -> float:
     panel = min(max(1.1 * _TYPICAL_WIDTH_PX * height / width, _PANEL_PX[0]), _PANEL_PX[1])
     margin = figure.layout.margin
     return panel + margin.t + margin.b
-
-
-def draws_in_webgl(result: ProjectionResult) -> bool:
-    """True where the picture has too many points for SVG."""
-    return result.n > _WEBGL_ABOVE
 
 
 def highlight(figure: Figure, chosen: Sequence[str]) -> None:
@@ -88,3 +130,4 @@ def _take_selection(key: str, everyone: state.Ids) -> None:
     event = st.session_state.get(key)
     points = event.selection.points if event is not None else []
     state.set_field("selected", state.pack_selection(everyone, selected_ids(points)))
+    st.session_state["_map-told"] = state.view().selected

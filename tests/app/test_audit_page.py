@@ -51,9 +51,9 @@ def test_the_verdict_of_a_run_stands_on_every_page(page: AppTest) -> None:
 
 
 def test_an_audit_that_cannot_be_made_says_why(page: AppTest) -> None:
-    page.selectbox(key="audit-label").set_value("none").run()
-    assert page.selectbox(key="audit-group").disabled
-    page.multiselect(key="audit-fields").set_value(["stage"]).run()
-    page.selectbox(key="audit-label").set_value("stage").run()
+    page.selectbox(key="view-label").set_value("none").run()
+    assert page.selectbox(key="view-leave").disabled
+    page.multiselect(key="view-fields").set_value(["stage"]).run()
+    page.selectbox(key="view-label").set_value("stage").run()
     page.button(key="run-audit").click().run()
     assert "'stage' is the label" in _text(page)

@@ -56,10 +56,10 @@ def _text(at: AppTest) -> str:
 
 def test_survival_runs_at_the_click(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = _open(study, monkeypatch, "survival")
-    assert at.selectbox(key="survival-time").value == "survival_days"
-    assert at.selectbox(key="survival-event").value == "dead"
+    assert at.selectbox(key="view-time").value == "survival_days"
+    assert at.selectbox(key="view-event").value == "dead"
     assert "Press Run" in _text(at)
-    at.multiselect(key="survival-clinical").set_value(["age"])
+    at.multiselect(key="view-clinical").set_value(["age"])
     at.button(key="run-survival").click().run()
     assert not at.exception
     assert not at.error
@@ -67,7 +67,7 @@ def test_survival_runs_at_the_click(study: Path, monkeypatch: pytest.MonkeyPatch
     assert "The embedding tells survival" in text
     assert "beside age" in text
     assert len(at.get("plotly_chart")) == 2
-    at.selectbox(key="survival-by").set_value("grade").run()
+    at.selectbox(key="view-curves").set_value("grade").run()
     assert "Press Run" in _text(at)  # a changed question has no answer yet
 
 
@@ -79,12 +79,12 @@ def test_survival_without_times_says_so(study: Path, monkeypatch: pytest.MonkeyP
 def test_a_probe_runs_at_the_click(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = _open(study, monkeypatch, "probes")
     assert "Press Run" in _text(at)
-    at.selectbox(key="probe-learner").set_value("Nearest patients")
-    at.button(key="run-probe").click().run()
+    at.selectbox(key="view-learner").set_value("knn")
+    at.button(key="run-probes").click().run()
     assert not at.exception
     assert not at.error
     assert "balanced accuracy" in _text(at)
     assert len(at.get("plotly_chart")) == 4
-    at.selectbox(key="probe-task").set_value("Number").run()
+    at.selectbox(key="view-task").set_value("regress").run()
     assert not at.exception
     assert "Press Run" in _text(at)

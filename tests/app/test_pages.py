@@ -20,7 +20,9 @@ from flexict_core.errors import FigureExportError
 from flexict_core.store import EmbeddingStore, import_vectors
 
 ROUTER = Path(__file__).parents[2] / "app" / "streamlit_app.py"
-PAGES = ("cohort", "map", "case", "stage_gradient", "audit", "export")
+PAGES = (
+    "cohort", "map", "case", "retrieval", "stage_gradient", "trajectory", "probes", "survival", "audit", "export",
+)  # fmt: skip
 Opener = Callable[..., AppTest]
 
 
@@ -302,7 +304,8 @@ def test_the_archive_holds_all_but_the_figures_without_a_browser(
     from analysis.figure_browser import FigureBrowser
     from analysis.plots.projection import projection_map
     from app.components.export_button import archive
-    from app.state import Exhibit
+    from app.drawings import Drawing
+    from app.exhibits import Exhibit
 
     def absent(_: FigureBrowser) -> None:
         raise FigureExportError("no browser: install one")
@@ -310,7 +313,10 @@ def test_the_archive_holds_all_but_the_figures_without_a_browser(
     monkeypatch.setattr(FigureBrowser, "__enter__", absent)
     cohort = load_cohort(planted_store.store, None, planted_store.clinical, id_column="patient_id")
     result = project(cohort, method="pca")
-    packed = archive([Exhibit("A map", result, {"map": projection_map(result)})], width="single")
+    packed = archive(
+        [Exhibit("A map", result, {"map": Drawing("map", lambda: projection_map(result), result.table)})],
+        width="single",
+    )
     with zipfile.ZipFile(io.BytesIO(packed)) as files:
         names = set(files.namelist())
         reason = files.read("figures-missing.txt").decode()

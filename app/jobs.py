@@ -1,0 +1,182 @@
+"""Long work behind the pages: done in a thread of the server, shown with its progress, cancelled at a click.
+
+An answer stays on a shelf that all sessions share, so that a reload, another page or another reader finds it; a reload
+during the work finds the work. Work is stopped once nobody waits for it any more. It is stopped where it says what it
+does next, and, for work that is silent, at the next step of the interpreter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+Work = Callable[[Say], T]
+
+_MOST_ANSWERS = 48
+_AT_ONCE = 2
+_POLL_S = 0.15
+_SOON_S = 0.6  # work that ends sooner shows no progress
+
+
+class Cancelled(BaseException):
+    """Raised inside the work. No Exception, so that no library takes it for a fault to be survived."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work: what it does now, and how it ended."""
+
+    title: str
+    step: str = "waiting for other work to end"
+    started: float = field(default_factory=time.monotonic)
+    answer: Any = None
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
+    waiting: set[str] = field(default_factory=set)  # sessions
+    thread: threading.Thread | None = None
+
+    def say(self, step: str) -> None:
+        """What the work does next; the place where it is stopped."""
+        if self.stop.is_set():
+            raise Cancelled
+        self.step = step
+
+    def leave(self, session: str) -> None:
+        """This session waits no more; without any other, the work is stopped."""
+        self.waiting.discard(session)
+        if self.waiting or self.done.is_set() or self.stop.is_set():
+            return
+        self.stop.set()
+        self.step = "stopping"
+        if self.thread is not None and self.thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self.thread.ident), ctypes.py_object(Cancelled)
+            )
+
+
+class Shelf:
+    """Answers and running jobs by question, shared by the sessions of a server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(_AT_ONCE)
+        self._answers: dict[Hashable, Any] = {}
+        self._jobs: dict[Hashable, Job] = {}
+
+    def has(self, question: Hashable) -> bool:
+        """Whether the answer is known."""
+        return question in self._answers
+
+    def running(self, question: Hashable) -> bool:
+        """Whether it is being worked on."""
+        return question in self._jobs
+
+    def answer(self, question: Hashable) -> Any:
+        """A known answer."""
+        return self._answers[question]
+
+    def keep(self, question: Hashable, answer: Any) -> None:
+        """Put an answer on the shelf; the oldest falls off."""
+        with self._lock:
+            self._answers[question] = answer
+            while len(self._answers) > _MOST_ANSWERS:
+                self._answers.pop(next(iter(self._answers)))
+
+    def forget(self, question: Hashable) -> None:
+        """Take an answer from the shelf, as one that is large or belongs to one session alone."""
+        with self._lock:
+            self._answers.pop(question, None)
+
+    def join(self, question: Hashable, title: str, work: Work[Any], *, session: str) -> Job:
+        """The job of this question, started if need be; the session waits for it."""
+        with self._lock:
+            job = self._jobs.get(question)
+            if job is None or job.stop.is_set():
+                job = self._jobs[question] = Job(title)
+                job.thread = threading.Thread(
+                    target=self._do, args=(question, job, work), name=f"flexict {title}", daemon=True
+                )
+                job.thread.start()
+            job.waiting.add(session)
+            return job
+
+    def _do(self, question: Hashable, job: Job, work: Work[Any]) -> None:
+        try:
+            with self._room:
+                job.say("starting")
+                job.answer = work(job.say)
+                self.keep(question, job.answer)
+        except BaseException as error:  # it is raised again where the page waits
+            job.error = error
+        finally:
+            with self._lock:
+                if self._jobs.get(question) is job:
+                    del self._jobs[question]
+            job.done.set()
+
+
+@st.cache_resource(show_spinner=False)
+def shelf() -> Shelf:
+    """The server's one shelf."""
+    return Shelf()
+
+
+def has(question: Hashable) -> bool:
+    """Whether `answer` would answer at once."""
+    return shelf().has(question)
+
+
+def answer(question: Hashable, title: str, work: Work[T], *, cancelled: Callable[[], None]) -> T:
+    """The answer to a question: from the shelf, or by `work`, which gets a function to say its steps with.
+
+    While the work goes on the page shows title, step, time and a Cancel button, which calls `cancelled` (to take the
+    question back, or the next run would ask it again). What the work raises is raised here.
+    """
+    held = shelf()
+    if held.has(question):
+        return held.answer(question)
+    session = _session()
+    job = held.join(question, title, work, session=session)
+
+    def give_up() -> None:
+        job.leave(session)
+        cancelled()
+
+    if not job.done.wait(_SOON_S):
+        _wait(job, give_up)
+    job.waiting.discard(session)
+    if job.error is not None:
+        if isinstance(job.error, Cancelled):
+            cancelled()
+            st.info("Cancelled.", icon=":material/cancel:")
+            st.stop()
+        raise job.error
+    return job.answer
+
+
+def _wait(job: Job, give_up: Callable[[], None]) -> None:
+    """Show the work until it ends. A click on Cancel ends this run of the page where it next draws."""
+    place = st.empty()
+    with place.container(border=True, key="progress"):
+        said = st.empty()
+        st.button("Cancel", icon=":material/cancel:", key="cancel", on_click=give_up)
+        st.caption("You may leave this page or reload it: the work goes on, and is found here again.")
+    while not job.done.wait(_POLL_S):
+        seconds = time.monotonic() - job.started
+        said.status(f"{job.title}: {job.step} … {seconds:.0f} s", state="running", expanded=False)
+    place.empty()
+
+
+def _session() -> str:
+    context = get_script_run_ctx()
+    return "" if context is None else context.session_id
