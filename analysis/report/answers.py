@@ -48,18 +48,20 @@ DrawingsOf = Callable[[Section, Result, Cohorts], Sequence[Drawing]]
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers sections into their folders."""
+    """Answers sections into their folders. figures: they are wanted; browser: there is one to draw them."""
 
     out: Path
     study: Study
     cohorts: Cohorts
     drawings_of: DrawingsOf
+    figures: bool
     browser: bool
 
-    def held(self, section: Section, key: str, *, wanted: bool) -> Record | None:
+    def held(self, section: Section, key: str) -> Record | None:
+        """The answer of an earlier run where it still holds; figures that no browser could draw then are asked for."""
         folder = self.out / "sections" / section.slug
         record = read_record(folder)
-        return record if still_holds(folder, record, key=key, figures=wanted and self.browser) else None
+        return record if still_holds(folder, record, key=key, figures=self.browser) else None
 
     def answered(self, section: Section, key: str, say: Say) -> Record:
         folder = self.out / "sections" / section.slug
@@ -78,18 +80,22 @@ class Answers:
         write_record(folder, record)
         return record
 
-    def drawn(self, section: Section, result: Result, folder: Path, say: Say) -> tuple[FigureRecord, ...]:
+    def drawn(
+        self, section: Section, result: Result, folder: Path, say: Say
+    ) -> tuple[FigureRecord, ...] | None:
+        """Each figure's files; without a browser their numbers and captions alone. None where none are wanted."""
+        if not self.figures:
+            return None
         found = []
         drawings = self.drawings_of(section, result, self.cohorts)
         for i, drawing in enumerate(drawings):
             say(f"figure {i + 1} of {len(drawings)}")
-            fig = drawing.draw()
-            drawn = self.browser
+            fig, drawn = drawing.draw(), True
             try:
                 export_figure(
                     fig,
                     folder / drawing.stem,
-                    formats=("svg", "pdf") if drawn else (),
+                    formats=("svg", "pdf"),
                     source=drawing.source(),
                     result=result,
                 )

@@ -107,11 +107,13 @@ def write_report(
         if figures and current_browser() is None:
             with suppress(FigureExportError):  # said below
                 stack.enter_context(FigureBrowser())
-        answers = Answers(folder, study, cohorts, drawings_of, figures and current_browser() is not None)
+        answers = Answers(
+            folder, study, cohorts, drawings_of, figures, figures and current_browser() is not None
+        )
         records, reused = [], []
         for i, section in enumerate(sections):
             at = f"[{i + 1}/{len(sections)}] {section.title}"
-            record = None if fresh else answers.held(section, keys[section.slug], wanted=figures)
+            record = None if fresh else answers.held(section, keys[section.slug])
             if record is not None:
                 say(f"{at}: as in the earlier run")
                 reused.append(section.title)

@@ -55,6 +55,7 @@ class Record:
     warnings: tuple[str, ...] = ()
     figures_now: tuple[KeyFigure, ...] = ()
     table: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    figures_asked: bool = False
     figures: tuple[FigureRecord, ...] = ()
     losses: Mapping[str, int] = dataclasses.field(default_factory=dict)
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -120,9 +121,9 @@ def record_of(
     *,
     key: str,
     losses: Mapping[str, int],
-    figures: tuple[FigureRecord, ...],
+    figures: tuple[FigureRecord, ...] | None,
 ) -> Record:
-    """What the report prints of a result; every number is the result's own."""
+    """What the report prints of a result; every number is the result's own. figures: None where none were asked."""
     table = result.table()
     cells = table.astype(object).where(table.notna(), None)
     rows = [list(row) for row in cells.itertuples(index=False, name=None)]
@@ -142,7 +143,8 @@ def record_of(
         warnings=result.warnings,
         figures_now=key_figures(result),
         table=shown,
-        figures=figures,
+        figures_asked=figures is not None,
+        figures=figures or (),
         losses=dict(losses),
         provenance=about["provenance"],
         facts={k: about[k] for k in _FACTS.get(section.kind, ()) if k in about},
@@ -198,7 +200,7 @@ def still_holds(folder: Path, record: Record | None, *, key: str, figures: bool)
         return False
     files = [folder / f"{record.kind}.json", folder / f"{record.kind}.csv"]
     if figures:
-        if not all(f.drawn for f in record.figures):
+        if not record.figures_asked or not all(f.drawn for f in record.figures):
             return False
         files += [folder / f"{f.stem}.svg" for f in record.figures]
     return all(file.is_file() for file in files)

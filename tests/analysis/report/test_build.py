@@ -217,6 +217,22 @@ def test_several_embeddings_stand_side_by_side_on_the_same_patients(home: Path, 
     assert "Embeddings compared on the same patients" in _read(done.html)[0]
 
 
+@pytest.mark.browser
+def test_figures_that_were_not_asked_for_are_drawn_when_they_are(
+    chromium: str, home: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    from app.commands.report import section_drawings
+
+    config, out = config_of(home, MINIMAL + "project: {method: pca}\n", "map.yaml"), tmp_path / "out"
+    assert run(config, out).pdf is None
+    drawn = run(config, out, overwrite=True, figures=True, drawings_of=section_drawings)
+    assert len(asked) == 2
+    assert [f.drawn for f in drawn.sections[0].figures] == [True]
+    again = run(config, out, overwrite=True)
+    assert (len(asked), len(again.sections[0].figures)) == (2, 1)
+    assert again.html.read_text(encoding="utf-8").count("<svg") == 2
+
+
 def test_nothing_asked_is_refused(home: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="asks for nothing"):
         run(config_of(home, MINIMAL, "nothing.yaml"), tmp_path / "out")
