@@ -23,7 +23,7 @@ from flexict_core.errors import (
 )
 from flexict_core.intake.pseudonyms import is_pseudonym, without_uids
 from flexict_core.manifest import ManifestRow, resolve_inside
-from flexict_core.source_files import source_sha256, source_stat, wanted_series
+from flexict_core.source_files import file_sha256s, file_state, source_sha256, source_stat, wanted_series
 from flexict_core.store_known import KnownRow
 
 if TYPE_CHECKING:
@@ -43,14 +43,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """ready: `payload` waits to be encoded. same: the store has it. moved: the same data under another path or of
-    another time.
-    failed: `reason`, one line, and `file`, the one at fault."""
+    """ready: `payload` waits to be encoded. embedded: `payload` is the vector. same: the store has it. moved: the
+    same data under another path or of another time. failed: `reason`, one line, and `file`, the one at fault.
+
+    file_sha256: of image and mask alone ("": no mask).
+    """
 
     task: Task
-    kind: Literal["ready", "same", "moved", "failed"]
+    kind: Literal["ready", "embedded", "same", "moved", "failed"]
     source_sha256: str = ""
     source_stat: str = ""
+    file_sha256: tuple[str, str] = ("", "")
     payload: Any = None
     reason: str = ""
     file: str = ""
@@ -121,7 +124,19 @@ class _Source:
                 kind = MaskError if name != self.row.image else ImageError
                 raise kind(f"{name} does not exist: correct the path in the manifest")
         stat = source_stat(paths, self.row)
-        return source_sha256(paths, self.row), stat
+        self._state = [file_state(path) for path in paths]
+        files = file_sha256s(paths, self.row)
+        digest = source_sha256(paths, self.row, digests=files)
+        return digest, stat, (files[0], files[1] if len(files) > 1 else "")
+
+    def changed(self) -> str:
+        """What to say where a file is no longer the one that was hashed (what was read may be neither), or ""."""
+        names = (self.row.image, self.row.mask or "")
+        for path, name, state in zip(_paths(self.row, self.root), names, self._state, strict=False):
+            if file_state(path) != state:
+                self.at_fault = name
+                return f"{name} changed while it was read: run again when nothing writes to it"
+        return ""
 
     @cached_property
     def volume(self) -> Volume:
@@ -152,10 +167,10 @@ class _Source:
 
 def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
     row, known = task.row, task.known
-    digest, stat = source.identity
+    digest, stat, files = source.identity
     if known is not None and known.source_sha256 == digest:
         kept = _same_place(task, known) and (not stat or stat == known.source_stat)
-        return Outcome(_numbered(task, known.mask_label), "same" if kept else "moved", digest, stat)
+        return Outcome(_numbered(task, known.mask_label), "same" if kept else "moved", digest, stat, files)
     if known is not None and known.root != str(task.root) and Path(known.root, known.image).exists():
         raise ManifestError(
             f"the store holds this patient, series and ROI with another image ({known.root}/{known.image}): "
@@ -165,7 +180,9 @@ def _prepare(encoder: Encoder, task: Task, source: _Source) -> Outcome:
     if roi is None and row.seed_lps_mm is not None:
         roi = _seed_roi(encoder, volume, row.seed_lps_mm)
     payload = encoder.prepare(volume, roi)
-    return Outcome(_numbered(task, source.label), "ready", digest, stat, payload=payload)
+    if change := source.changed():
+        raise ImageError(change)
+    return Outcome(_numbered(task, source.label), "ready", digest, stat, files, payload=payload)
 
 
 def _numbered(task: Task, label: int | None) -> Task:

@@ -30,17 +30,28 @@ def wanted_series(row: ManifestRow) -> str | None:
     return None if is_pseudonym(row.series_uid) else row.series_uid or None
 
 
-def source_sha256(paths: Sequence[Path], row: ManifestRow) -> str:
+def source_sha256(paths: Sequence[Path], row: ManifestRow, *, digests: Sequence[str] | None = None) -> str:
     """Hash of what the row's vector is made from. paths: of its image, and of its mask where it has one.
 
     The image alone gives the hash of its bytes; a mask, label or seed point is hashed with it. OSError for a file
-    that cannot be read.
+    that cannot be read. digests: what `file_sha256s` gave, where it was asked already.
     """
-    series = wanted_series(row)
-    digests = [_cached(path, series if i == 0 else None, i > 0) for i, path in enumerate(paths)]
+    digests = file_sha256s(paths, row) if digests is None else list(digests)
     if len(digests) == 1 and row.seed_lps_mm is None:
         return digests[0]
     return hashlib.sha256(repr((digests, row.mask_label, row.seed_lps_mm)).encode()).hexdigest()
+
+
+def file_sha256s(paths: Sequence[Path], row: ManifestRow) -> list[str]:
+    """Hash of the bytes of each file; a folder's is that of the sorted hashes of its files that count."""
+    series = wanted_series(row)
+    return [_cached(path, series if i == 0 else None, i > 0) for i, path in enumerate(paths)]
+
+
+def file_state(path: Path) -> list[tuple[int, ...]]:
+    """Size, time and inode of a file, or of a folder's files: another one as soon as something is written."""
+    stats = [file.stat() for file in _files(path)]
+    return [(s.st_size, s.st_mtime_ns, s.st_ino) for s in stats]
 
 
 def source_stat(paths: Sequence[Path], row: ManifestRow) -> str:
@@ -106,11 +117,14 @@ def _slices(folder: Path) -> list[Path]:
     return [file for file in find_files(folder) if file.suffix.lower() not in _NEVER_SLICES]
 
 
-def _stat(path: Path) -> str:
+def _files(path: Path) -> list[Path]:
     # Hidden files are locks and the like: a series that is hidden is hashed, but its changes are not looked for.
-    files = [f for f in _slices(path) if not f.name.startswith(".")] if path.is_dir() else [path]
+    return [f for f in _slices(path) if not f.name.startswith(".")] if path.is_dir() else [path]
+
+
+def _stat(path: Path) -> str:
     texts = []
-    for file in files:
+    for file in _files(path):
         stat = file.stat()
         if time.time() - stat.st_mtime < _RACY_S:
             return ""

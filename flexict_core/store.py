@@ -195,9 +195,12 @@ class EmbeddingStore:
             }
         return EmbeddingTable(identity, spec, _frame(index), X)
 
-    def rows(self, name_or_id: str) -> pd.DataFrame:
-        """The rows of `read` alone: no vector is read."""
-        return _frame(read_index(self.path / self.resolve(name_or_id), ROW_COLUMNS))
+    def rows(self, name_or_id: str, *, columns: Sequence[str] = ROW_COLUMNS) -> pd.DataFrame:
+        """The rows of `read` alone, or some of their columns: no vector is read."""
+        unknown = sorted(set(columns) - set(ROW_COLUMNS))
+        if unknown:
+            raise StoreError(f"columns {unknown} are not in a store: choose of {', '.join(ROW_COLUMNS)}")
+        return _frame(read_index(self.path / self.resolve(name_or_id), columns), columns)
 
     def quarantine(self, name_or_id: str) -> pd.DataFrame:
         """Rows that could not be embedded: row (line of the manifest), patient_id, series_uid, roi_id, file,
@@ -244,14 +247,14 @@ class EmbeddingStore:
         )
 
 
-def _frame(index: Index) -> pd.DataFrame:
+def _frame(index: Index, columns: Sequence[str] = ROW_COLUMNS) -> pd.DataFrame:
     import pandas as pd
 
-    if not index.paths:
-        return pd.DataFrame(columns=list(ROW_COLUMNS)).astype({"mask_label": "Int64"})
-    rows = index.sorted_table().select(list(ROW_COLUMNS)).to_pandas()
-    rows["mask_label"] = rows["mask_label"].astype("Int64")
-    return rows
+    if index.paths:
+        rows = index.sorted_table().select(list(columns)).to_pandas()
+    else:
+        rows = pd.DataFrame(columns=list(columns))
+    return rows.astype({"mask_label": "Int64"}) if "mask_label" in columns else rows
 
 
 def _positions(features: Sequence[str | int], spec: Mapping[str, Any]) -> list[int]:

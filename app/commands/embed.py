@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +17,7 @@ from app.console import Console, complain
 from flexict_core.errors import InputError
 
 if TYPE_CHECKING:
+    from flexict_core.engines.ray_data import Ray
     from flexict_core.store import EmbeddingStore
 
 TOLD = 5  # quarantined rows that are printed; the file holds all
@@ -32,6 +37,7 @@ class Precision(StrEnum):
 
 class Engine(StrEnum):
     LOCAL = "local"
+    RAY = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +65,11 @@ def embed(
     shard: Annotated[
         str | None, typer.Option(help="This part of the manifest only: 1/4 … 4/4.", metavar="I/N")
     ] = None,
-    engine: Annotated[Engine, typer.Option(help="What spreads the work.")] = Engine.LOCAL,
+    timeout: Annotated[float, typer.Option(help="Seconds a volume may take to be read.", min=1)] = 600.0,
+    engine: Annotated[Engine, typer.Option(help="Processes here, or a Ray cluster.")] = Engine.LOCAL,
+    ray_address: Annotated[
+        str | None, typer.Option(help="The cluster; none: Ray on this machine.", metavar="auto|HOST:PORT")
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -74,6 +84,7 @@ def embed(
 
     console = Console(quiet, as_json)
     part = parse_shard(shard)
+    ray = _ray(engine, ray_address, device)
     listed = read_manifest(manifest)
     encoders = [
         load_encoder(
@@ -82,7 +93,7 @@ def embed(
             recipe=name,
             pooling=pooling,
             patch_size=patch_size,
-            device=device.value,
+            device=device.value if ray is None or device is Device.CPU else "auto",  # GPUs are elsewhere
             precision=precision.value,
         )
         for name in (recipe or (None,))
@@ -90,15 +101,52 @@ def embed(
     archive = EmbeddingStore.create(store)
     given = {"workers": workers, "batch_size": batch_size}
     chosen = {name: value for name, value in given.items() if value is not None}
-    reports = embed_together(
-        listed, archive, encoders=encoders, shard=part, progress=console.progress, **chosen
-    )
+    with end_in_order():
+        reports = embed_together(
+            listed,
+            archive,
+            encoders=encoders,
+            shard=part,
+            timeout_s=timeout,
+            ray=ray,
+            progress=console.progress,
+            **chosen,
+        )
     for report in reports:
         console.say(report.summary())
         _tell_quarantine(archive, report.embedding_id, report.quarantined)
     console.show_json(reports[0] if len(reports) == 1 else reports)
     if any(report.quarantined for report in reports):
         raise typer.Exit(QUARANTINED)
+
+
+def _ray(engine: Engine, address: str | None, device: Device) -> Ray | None:
+    if engine is Engine.LOCAL:
+        if address is not None:
+            raise InputError(
+                f"--ray-address {address!r} without --engine ray: add it, or leave the address out"
+            )
+        return None
+    from flexict_core.engines.ray_data import Ray
+
+    return Ray(address, gpus={Device.AUTO: None, Device.CPU: False, Device.CUDA: True}[device])
+
+
+@contextmanager
+def end_in_order() -> Iterator[None]:
+    """SIGTERM (a scheduler's time limit) ends a run as Ctrl-C does: what is done is written."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_quarantine(store: EmbeddingStore, embedding_id: str, count: int) -> None:

@@ -143,8 +143,9 @@ def test_a_changed_source_is_embedded_again_in_its_place(tmp_path: Path, what: s
         manifest.write_text(manifest.read_text().replace("p2_mask.nii.gz,3", "p2_mask.nii.gz,4"))
     report = embed(manifest, tmp_path / "s")
     assert counts(report) == (1, 4, 0)
-    assert report.changed == ("P2 (ct/p2.nii.gz)",)
-    assert "P2 (ct/p2.nii.gz)" in report.summary()
+    (change,) = report.changed
+    assert re.fullmatch(r"P2 \(ct/p2.nii.gz, sha256 [0-9a-f]{12} is now [0-9a-f]{12}\)", change)
+    assert change in report.summary()
     table = EmbeddingStore(tmp_path / "s").read("mean")
     assert table.rows["patient_id"].tolist() == [f"P{i}" for i in range(5)]
     assert table.X[2].tolist() == {"image": [77, 48], "mask": [30, 64], "label": [30, 16]}[what]
@@ -508,6 +509,7 @@ def test_an_encoder_that_cannot_travel_is_named(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 import flexict_core.embed as embed
+import flexict_core.embed_run as embed_run
 from flexict_core.encoders.baseline import BaselineEncoder
 
 class Slow(BaselineEncoder):
@@ -515,7 +517,7 @@ class Slow(BaselineEncoder):
         time.sleep(0.05)
         return super().encode(batch)
 
-embed._FLUSH_S = 0.0
+embed_run.FLUSH_S = 0.0
 report = embed.embed_manifest(sys.argv[1], sys.argv[2], encoder=Slow(), workers=int(sys.argv[3]), batch_size=1)
 print(report.summary())
 """

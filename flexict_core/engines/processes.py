@@ -1,7 +1,8 @@
 """Rows prepared ahead in worker processes.
 
 A worker that dies (memory, a crash in a decoder) takes only its own row with it: the rows that were under way
-are tried again one by one, each alone in a process.
+are tried again one by one, each alone in a process. One that takes too long is killed, and the others that were
+under way begin anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from warnings import warn
 
 from flexict_core.errors import EncoderError, FlexictError, FlexictWarning
@@ -34,12 +35,17 @@ _THREADS = (
 
 
 def prepare_all(
-    encoders: Sequence[Encoder], rows: Iterable[Sequence[Task]], *, workers: int
+    encoders: Sequence[Encoder],
+    rows: Iterable[Sequence[Task]],
+    *,
+    workers: int,
+    timeout_s: float | None = None,
 ) -> Iterator[list[Outcome]]:
     """Outcomes row by row in the order of `rows`, prepared ahead in `workers` processes; 0: in this process.
 
     The tasks of a row are one for each encoder that needs it. Call it before the encoders load their weights:
     the processes get them as they are now.
+    timeout_s: a row that is worked on for longer fails; never in this process, where nothing can end it.
     """
     if workers == 0:
         yield from (prepare_row(encoders, tasks) for tasks in rows)
@@ -61,13 +67,21 @@ def prepare_all(
         )
         yield from (prepare_row(encoders, tasks) for tasks in rows)
         return
-    yield from _in_pool(pool, frozen, deque(rows), workers)
+    yield from _in_pool(pool, frozen, deque(rows), workers=workers, timeout_s=timeout_s)
+
+
+Ahead: TypeAlias = deque[tuple[Sequence[Task], "Future[list[Outcome]]"]]
 
 
 def _in_pool(
-    pool: ProcessPoolExecutor, frozen: bytes, waiting: deque[Sequence[Task]], workers: int
+    pool: ProcessPoolExecutor,
+    frozen: bytes,
+    waiting: deque[Sequence[Task]],
+    *,
+    workers: int,
+    timeout_s: float | None,
 ) -> Iterator[list[Outcome]]:
-    ahead: deque[tuple[Sequence[Task], Future[list[Outcome]]]] = deque()
+    ahead: Ahead = deque()
     try:
         while waiting or ahead:
             while waiting and len(ahead) < 2 * workers:
@@ -77,34 +91,59 @@ def _in_pool(
                 except BrokenProcessPool:
                     break
                 waiting.popleft()
-            if ahead and not isinstance(ahead[0][1].exception(), BrokenProcessPool):
-                yield ahead.popleft()[1].result()
+            try:
+                # Rows are taken up in order: when all before it are done, the first one is being worked on.
+                if ahead and not isinstance(ahead[0][1].exception(timeout_s), BrokenProcessPool):
+                    yield ahead.popleft()[1].result()
+                    continue
+            except TimeoutError:
+                tasks, _ = ahead.popleft()
+                yield [too_long(task, timeout_s) for task in tasks]
+                _stop(pool)
+                pool = _restart(frozen, workers)
+                ahead = _begun_anew(pool, ahead)
                 continue
             _stop(pool)
-            yield from _one_by_one(frozen, ahead)
+            yield from _one_by_one(frozen, ahead, timeout_s)
             ahead.clear()
             pool = _restart(frozen, workers)
     finally:
         _stop(pool)
 
 
-def _one_by_one(
-    frozen: bytes, ahead: Iterable[tuple[Sequence[Task], Future[list[Outcome]]]]
-) -> Iterator[list[Outcome]]:
+def too_long(task: Task, timeout_s: float | None) -> Outcome:
+    """The outcome of a row that was given up."""
+    return failed(
+        task, f"reading and preparing took more than {timeout_s:g} s: check the file, or raise --timeout"
+    )
+
+
+def _begun_anew(pool: ProcessPoolExecutor, ahead: Ahead) -> Ahead:
+    return deque((tasks, f if _is_done(f) else pool.submit(_work, tasks)) for tasks, f in ahead)
+
+
+def _is_done(future: Future[list[Outcome]]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _one_by_one(frozen: bytes, ahead: Ahead, timeout_s: float | None) -> Iterator[list[Outcome]]:
     """Which of the rows under way killed its worker: each is tried alone, and only the killer fails."""
     pool = _restart(frozen, 1)
     try:
         for tasks, future in ahead:
-            if future.done() and not future.cancelled() and future.exception() is None:
+            if _is_done(future):
                 yield future.result()
                 continue
             try:
-                yield pool.submit(_work, tasks).result()
+                yield pool.submit(_work, tasks).result(timeout_s)
+                continue
             except BrokenProcessPool:
-                _stop(pool)
                 reason = "the worker process died while preparing this row: out of memory or a crash"
                 yield [failed(task, reason) for task in tasks]
-                pool = _restart(frozen, 1)
+            except TimeoutError:
+                yield [too_long(task, timeout_s) for task in tasks]
+            _stop(pool)
+            pool = _restart(frozen, 1)
     finally:
         _stop(pool)
 
@@ -143,6 +182,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
     for process in processes:
         with suppress(Exception):
             process.join(2)  # none is left behind, and what it used is on this process's account
+            process.kill()  # deep in a decoder it may not hear the first
 
 
 _encoders: tuple[Encoder, ...] = ()  # of this worker process
