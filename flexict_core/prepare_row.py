@@ -119,10 +119,13 @@ class _Source:
         """(source_sha256, source_stat, hashes of image and mask); ImageError or MaskError where one is missing."""
         paths = _paths(self.row, self.root)
         for path, name in zip(paths, (self.row.image, self.row.mask or ""), strict=False):
+            self.at_fault = name
+            kind = MaskError if name != self.row.image else ImageError
             if not path.exists():
-                self.at_fault = name
-                kind = MaskError if name != self.row.image else ImageError
                 raise kind(f"{name} does not exist: correct the path in the manifest")
+            if not (path.is_file() or path.is_dir()):  # to open a pipe is to wait for ever
+                raise kind(f"{name} is a pipe, socket or device, no file: correct the path in the manifest")
+        self.at_fault = self.row.image
         stat = source_stat(paths, self.row)
         self._state = [file_state(path) for path in paths]
         files = file_sha256s(paths, self.row)
