@@ -20,6 +20,8 @@ from flexict_core.errors import AnalysisError
 from flexict_core.volume import Volume
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.cohort import Cohort
     from flexict_core.encoders.token_map import TokenMap
 
@@ -131,6 +133,25 @@ def why_no_map(spec: Mapping[str, Any]) -> str | None:
         return f"encoder {encoder!r} describes a region as a whole: there are no patches to divide its score among"
     pooling = str(spec.get("pooling") or "")
     return None if pooling in LOCAL_POOLINGS else _reason(pooling)
+
+
+def feature_contributions(
+    axis: StageAxis, x: Sequence[float] | np.ndarray, names: Sequence[str]
+) -> pd.DataFrame:
+    """What each named feature adds to the stage-axis score of one vector [D]; exact, as a linear score is a sum.
+
+    Columns: feature, value, sd (distance from the mean of the axis' patients), contribution (stages); largest first
+    by size, summing to the score.
+    """
+    import pandas as pd
+
+    values = np.asarray(x, dtype=np.float64)
+    sd = (values - axis.mean) / axis.scale
+    table = pd.DataFrame(
+        {"feature": list(names), "value": values, "sd": sd, "contribution": sd * axis.weights}
+    )
+    order = np.argsort(-np.abs(table["contribution"].to_numpy()), kind="stable")
+    return table.iloc[order].reset_index(drop=True)
 
 
 def axis_of_others(

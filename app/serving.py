@@ -19,7 +19,7 @@ DEFAULT_PORT = 8501
 _SETTINGS = {  # said here too, for Streamlit reads .streamlit/config.toml only when started from the project
     "server.headless": "true",
     "server.fileWatcherType": "none",
-    "server.maxUploadSize": "64",
+    "server.maxUploadSize": "256",
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "none",

@@ -1,26 +1,30 @@
-"""Case: the CT of one patient in three planes, the clinical row, and the cases that look most like it."""
+"""Case: the CT of one patient, of an upload or of none, what the encoder sees in it, and the cases most like it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import streamlit as st
 
 from app import loaders, state
+from app.case_loaders import Asked
+from app.components.case_upload import choose_upload, embed_upload
+from app.components.case_words import choose_words, found_by_words, say_no_words, why_no_words
 from app.components.ct_planes import WINDOWS
-from app.components.ct_viewer import chosen_window, load_row, show_ct
-from app.components.neighbours import show_neighbours, shown_value
+from app.components.ct_viewer import chosen_window, crosshair, load_row, show_ct
+from app.components.neighbours import Query, shown_value
 from app.components.plain_text import literal
+from app.components.similar_cases import show_similar, told_first
 from app.components.tables import show_table
-from app.exhibits import keep_exhibit
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
+    from app.components.ct_planes import CtCase
 
-_COUNTS = (5, 10, 20)
-_FIELDS_ON_A_CARD = 3
+_SOURCES = {"patient": "Patient of the cohort", "upload": "Uploaded CT", "words": "Sentence"}
+_VIEWS = {"planes": "Three planes", "3d": "3D", "patches": "Patch map"}
 _FIELDS_OF_A_CASE = 12
-_WIDE_TABLE = 20  # columns
 
 
 def render() -> None:
@@ -28,14 +32,106 @@ def render() -> None:
     config = state.AppConfig.from_environment()
     cohort = loaders.current_cohort(config)
     st.subheader("Case", anchor=False)
-    patient = _choose_patient(cohort, loaders.whole_cohort(config))
+    source = _choose("Find cases like", "ask", _SOURCES, key="case-ask")
+    if source == "patient":
+        _render_patient(cohort, loaders.whole_cohort(config))
+    elif source == "upload":
+        _render_upload(cohort)
+    else:
+        _render_words(cohort)
+
+
+def _render_patient(cohort: Cohort, everyone: Cohort) -> None:
+    patient = _choose_patient(cohort, everyone)
     rows = list(cohort.rows[cohort.rows["patient_id"] == patient].itertuples(index=False))
     row = rows[0] if len(rows) == 1 else _choose_row(rows, patient)
-    case = load_row(row)
+    case, query = load_row(row), Query(patient, patient=patient)
     if case is not None:
-        show_ct(case, f"{patient}-{row.series_uid}-{row.roi_id}")
+        name = f"{patient}-{row.series_uid}-{row.roi_id}"
+        image, mask = loaders.image_paths(row)
+        stamps = (*loaders.stamp(image), *(loaders.stamp(mask) if mask and case.mask is not None else ()))
+        at = int(np.flatnonzero(cohort.patient_id == patient)[0])
+        stored = cohort.X[at] if len(rows) == 1 else None
+        _show_case(cohort, Asked(name, case, (name, stamps), patient, stored=stored))
+        query = Query(patient, case, crosshair(case, name), patient)
     _show_clinical_row(cohort, patient)
-    _show_similar(cohort, patient, chosen_window(case) if case is not None else WINDOWS["Soft tissue"])
+    show_similar(
+        cohort,
+        query,
+        window=_window(case),
+        find=lambda k: loaders.neighbours(cohort, patient, k),
+        followed=case is not None,
+    )
+
+
+def _render_upload(cohort: Cohort) -> None:
+    upload = choose_upload()
+    if upload is None:
+        return
+    case = upload.case
+    st.caption(
+        f"**{literal(upload.name)}** · {'with' if case.mask is not None else 'without'} a mask · in no store"
+    )
+    name = f"upload-{upload.sha256[:12]}"
+    _show_case(cohort, Asked(name, case, (name,), upload=True))
+    vector = embed_upload(cohort, upload)
+    if vector is None:
+        return
+    from analysis import search
+
+    show_similar(
+        cohort,
+        Query(upload.name, case, crosshair(case, name)),
+        window=_window(case),
+        find=lambda k: search(cohort, vector, k=k),
+        followed=True,
+    )
+
+
+def _render_words(cohort: Cohort) -> None:
+    if (reason := why_no_words(cohort)) is not None:
+        say_no_words(reason)
+        return
+    text = choose_words()
+    if not text:
+        st.info(
+            "Write a sentence: the cases whose CT lies nearest to it come up here.",
+            icon=":material/edit_note:",
+        )
+        return
+    show_similar(
+        cohort,
+        Query(text),
+        window=_window(None),
+        find=lambda k: found_by_words(cohort, text, k),
+        followed=False,
+    )
+
+
+def _show_case(cohort: Cohort, asked: Asked) -> None:
+    """The planes, the 3D view or the patch maps. Only what is shown is made."""
+    view = _choose("View", "shows", _VIEWS, key="case-view", label_visibility="collapsed")
+    if view == "planes":
+        show_ct(asked.case, asked.name)
+    elif view == "3d":
+        from app.components.ct_3d import show_3d
+
+        show_3d(asked)
+    else:
+        from app.components.patch_map import show_patch_maps
+
+        show_patch_maps(cohort, asked)
+
+
+def _choose(label: str, field: str, options: dict[str, str], *, key: str, **widget: Any) -> str:
+    """One of a few options, kept in the link; the first is what an empty link means."""
+    first = next(iter(options))
+    wanted = getattr(state.view(), field)
+    st.session_state.setdefault(key, options.get(wanted or "", options[first]))
+    shown = st.segmented_control(label, list(options.values()), key=key, required=True, **widget)
+    chosen = next((name for name, title in options.items() if title == shown), first)
+    state.update(**{field: chosen if chosen != first else None})
+    return chosen
 
 
 def _choose_patient(cohort: Cohort, everyone: Cohort) -> str:
@@ -56,6 +152,9 @@ def _choose_patient(cohort: Cohort, everyone: Cohort) -> str:
                 key=f"case-{label}",
             )
         st.caption(f"{at + 1} of {len(ids)}", width="content")
+    if st.session_state.setdefault("_at-of", patient) != patient:  # the link's point was in another patient
+        st.session_state["_at-of"] = patient
+        state.update(at=None)
     return patient
 
 
@@ -71,7 +170,7 @@ def _choose_row(rows: list[Any], patient: str) -> Any:
 
 
 def _show_clinical_row(cohort: Cohort, patient: str) -> None:
-    clinical = cohort.table[cohort.table[cohort.id_column] == patient].iloc[0][_told_first(cohort)]
+    clinical = cohort.table[cohort.table[cohort.id_column] == patient].iloc[0][told_first(cohort)]
     st.markdown("##### Clinical data")
     shown = list(clinical.items())[:_FIELDS_OF_A_CASE]
     st.markdown(" &emsp; ".join(f":gray[{literal(k)}]&nbsp;**{literal(shown_value(v))}**" for k, v in shown))
@@ -81,39 +180,8 @@ def _show_clinical_row(cohort: Cohort, patient: str) -> None:
             show_table(table, f"clinical-row-{patient}", height=300)
 
 
-def _show_similar(cohort: Cohort, patient: str, window: tuple[float, float]) -> None:
-    st.markdown("##### Most similar cases")
-    if cohort.n < 2:
-        st.info("This cohort holds one patient: there is nobody to compare with.", icon=":material/info:")
-        return
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        counts = [c for c in _COUNTS if c < cohort.n] or [cohort.n - 1]
-        k = st.segmented_control("How many", counts, default=counts[0], key="case-k", required=True)
-        columns = _told_first(cohort)
-        st.session_state.setdefault("case-fields", columns[:_FIELDS_ON_A_CARD])
-        st.session_state["case-fields"] = [c for c in st.session_state["case-fields"] if c in columns]
-        fields = st.multiselect("Columns on the cards", columns, key="case-fields", persist_state="session")
-    found = loaders.neighbours(cohort, patient, k)
-    st.caption(
-        f"Cosine similarity of the embeddings; {literal(found.space)}. The patient's own rows are never among "
-        "them. Pictures: the axial slice through each tumour's centre, all 120 mm wide, in the window chosen above."
-    )
-    show_neighbours(cohort, found, window=window, fields=fields)
-    with st.expander("Table of these cases"):
-        table = found.neighbours.merge(
-            cohort.table, left_on="patient_id", right_on=cohort.id_column, how="left"
-        )
-        show_table(table.loc[:, ~table.columns.duplicated()], f"neighbours-{patient}")
-    keep_exhibit(f"neighbours of {patient}", result=found, cohort=cohort)
-
-
-def _told_first(cohort: Cohort) -> list[str]:
-    """Clinical columns: the stage first; in a wide table those with few values before the rest."""
-    columns = [str(c) for c in cohort.table.columns if c != cohort.id_column]
-    stage = state.view().stage or state.AppConfig.from_environment().stage
-    short = loaders.category_levels(cohort) if len(columns) > _WIDE_TABLE else {}
-    first = [c for c in (stage, *short) if c in columns]
-    return list(dict.fromkeys([*first, *columns]))
+def _window(case: CtCase | None) -> tuple[float, float]:
+    return WINDOWS["Soft tissue"] if case is None else chosen_window(case)
 
 
 render()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
+    from app.components.plane_overlay import Overlay
     from flexict_core.volume import Volume
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -31,7 +32,7 @@ TUMOUR_WINDOW = "Tumour (auto)"
 
 _SLICED = {"axial": 0, "coronal": 1, "sagittal": 2}  # which of (z, y, x) is held fixed
 _LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}  # left, right, top, bottom
-_OUTLINE = (240, 180, 40)
+OUTLINE_COLOUR = (240, 180, 40)
 _CROSSHAIR, _WHITE, _BLACK = (86, 180, 233), (255, 255, 255), (0, 0, 0)
 _BARS_MM = (200, 100, 50, 20, 10, 5)
 
@@ -43,6 +44,7 @@ class CtCase:
     volume: Volume
     mask: Volume | None
     centre_zyx: tuple[int, int, int]
+    native: tuple[Volume, Volume | None] | None = None  # both as the files have them, for encoders
 
     @property
     def tumour_extent_zyx_mm(self) -> tuple[float, ...]:
@@ -60,9 +62,11 @@ def open_case(image: Path, mask: Path | None, *, mask_label: int | None = None) 
     native = load_volume(image)
     volume = native.to_orientation("LPS")
     if mask is None:
-        return CtCase(volume, None, tuple(n // 2 for n in volume.shape_zyx))  # type: ignore[arg-type]
-    roi = load_mask(mask, label=mask_label, reference=native).to_orientation("LPS")
-    return CtCase(volume, roi, _inner_centre(roi.array))
+        middle = tuple(n // 2 for n in volume.shape_zyx)
+        return CtCase(volume, None, middle, (native, None))  # type: ignore[arg-type]
+    roi = load_mask(mask, label=mask_label, reference=native)
+    lps = roi.to_orientation("LPS")
+    return CtCase(volume, lps, _inner_centre(lps.array), (native, roi))
 
 
 def _inner_centre(mask: np.ndarray) -> tuple[int, int, int]:
@@ -132,13 +136,41 @@ class Style:
     outline: bool = True
     crosshair: bool = True
     letters: bool = True
+    overlay: Overlay | None = None
 
 
 def draw_planes(case: CtCase, at_zyx: tuple[int, int, int], style: Style) -> dict[str, Image]:
     """The three planes through a voxel on canvases of one size and at one scale."""
-    frames = [frame_of(case, plane, around_zyx=at_zyx, field_mm=style.field_mm) for plane in PLANES]
-    canvas_mm = (max(f.size_mm[0] for f in frames), max(f.size_mm[1] for f in frames))
+    canvas_mm = _common_canvas(case, at_zyx, style)
     return {plane: draw_plane(case, plane, at_zyx, style=style, canvas_mm=canvas_mm) for plane in PLANES}
+
+
+def _common_canvas(case: CtCase, at_zyx: tuple[int, int, int], style: Style) -> tuple[float, float]:
+    frames = [frame_of(case, plane, around_zyx=at_zyx, field_mm=style.field_mm) for plane in PLANES]
+    return max(f.size_mm[0] for f in frames), max(f.size_mm[1] for f in frames)
+
+
+def voxel_at(
+    case: CtCase, plane: str, at_zyx: tuple[int, int, int], *, style: Style, share_xy: tuple[float, float]
+) -> tuple[int, int, int]:
+    """The voxel under a point of a picture of `draw_planes`: shares of its width and height from the upper left.
+
+    A point on the black beside the slice gives the nearest voxel of it.
+    """
+    height_mm, width_mm = _common_canvas(case, at_zyx, style)
+    frame = frame_of(case, plane, around_zyx=at_zyx, field_mm=style.field_mm)
+    across = share_xy[0] * width_mm - (width_mm - frame.size_mm[1]) / 2
+    down = share_xy[1] * height_mm - (height_mm - frame.size_mm[0]) / 2
+    if plane != "axial":  # superior is at the top
+        down = frame.size_mm[0] - down
+    row_axis, col_axis = (a for a in range(3) if a != _SLICED[plane])
+    found = list(at_zyx)
+    for axis, part, place, step in (
+        (row_axis, frame.rows, down, frame.spacing_mm[0]),
+        (col_axis, frame.cols, across, frame.spacing_mm[1]),
+    ):
+        found[axis] = min(max(part.start + math.floor(place / step), part.start), part.stop - 1)
+    return found[0], found[1], found[2]
 
 
 def draw_plane(
@@ -158,12 +190,21 @@ def draw_plane(
     size = (max(1, round(frame.size_mm[1] * px_per_mm)), max(1, round(frame.size_mm[0] * px_per_mm)))
     hu = _cut(case.volume.array, plane, at_zyx, frame)
     picture = Image.fromarray(_shaded(hu, size, style.window)).convert("RGB")
+    if style.overlay is not None:
+        colours = style.overlay.cut(case.volume, plane, at_zyx, rows=frame.rows, cols=frame.cols)
+        laid = Image.fromarray(colours if plane == "axial" else colours[::-1].copy())
+        laid = laid.resize(size, Image.Resampling.NEAREST)
+        picture = Image.alpha_composite(picture.convert("RGBA"), laid).convert("RGB")
     pen = ImageDraw.Draw(picture)
     if style.outline and case.mask is not None:
         inside = Image.fromarray(_cut(case.mask.array, plane, at_zyx, frame))
         _draw_outline(pen, np.asarray(inside.resize(size, Image.Resampling.BILINEAR)))
     if style.crosshair:
         _draw_crosshair(pen, size, _pixel_of(plane, at_zyx, frame, px_per_mm, size[1]))
+    if style.overlay is not None:
+        for mark, spot in style.overlay.marks_in(case.volume, plane, at_zyx):
+            x, y = _pixel_of(plane, spot, frame, px_per_mm, size[1])
+            _draw_sign(pen, (x, y), mark)
     page_px = (round(page_mm[1] * px_per_mm), round(page_mm[0] * px_per_mm))
     page = Image.new("RGB", (max(size[0], page_px[0]), max(size[1], page_px[1])))
     page.paste(picture, ((page.width - size[0]) // 2, (page.height - size[1]) // 2))
@@ -204,7 +245,7 @@ def _draw_outline(pen: ImageDraw, mask: np.ndarray) -> None:
     for contour in find_contours(np.pad(mask, 1), 0.5):
         points = [(float(x) - 0.5, float(y) - 0.5) for y, x in contour]
         if len(points) > 1:
-            pen.line(points, fill=_OUTLINE, width=3, joint="curve")
+            pen.line(points, fill=OUTLINE_COLOUR, width=3, joint="curve")
 
 
 def _draw_crosshair(pen: ImageDraw, size: tuple[int, int], at: tuple[float, float]) -> None:
@@ -213,6 +254,15 @@ def _draw_crosshair(pen: ImageDraw, size: tuple[int, int], at: tuple[float, floa
     for line in ((0, y, x - gap, y), (x + gap, y, width, y), (x, 0, x, y - gap), (x, y + gap, x, height)):
         if line[2] > line[0] or line[3] > line[1]:
             pen.line(line, fill=_CROSSHAIR, width=1)
+
+
+def _draw_sign(pen: ImageDraw, at: tuple[float, float], sign: str) -> None:
+    """A plus, or a minus, drawn as bars: the font has no true minus."""
+    x, y = at
+    bars = [(x - 11, y - 2, x + 11, y + 2), *([(x - 2, y - 11, x + 2, y + 11)] if sign == "+" else [])]
+    for grown, colour in ((2, _BLACK), (0, _WHITE)):
+        for left, top, right, bottom in bars:
+            pen.rectangle((left - grown, top - grown, right + grown, bottom + grown), fill=colour)
 
 
 def _write(pen: ImageDraw, spot: tuple[float, float], text: str, *, points: int, anchor: str) -> None:

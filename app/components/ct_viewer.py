@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import streamlit as st
 
-from app import loaders
+from app import loaders, state
 from app.components.ct_planes import (
     PLANES,
     TUMOUR_WINDOW,
@@ -15,14 +18,20 @@ from app.components.ct_planes import (
     Style,
     draw_planes,
     positions_mm,
+    voxel_at,
     window_of,
 )
 from app.components.plain_text import literal
+from app.plane_canvas.component import Plane, moved, show_planes
 from flexict_core.errors import ImageError, MaskError
 
+if TYPE_CHECKING:
+    from app.components.patch_map import Layer
+
 WHOLE, CLOSE = "Whole slice", "Around the tumour"
-_AT_FIRST = {"ct-window": "Soft tissue", "ct-field": WHOLE, "ct-outline": True, "ct-crosshair": True}
+_AT_FIRST = {"ct-field": WHOLE, "ct-outline": True, "ct-crosshair": True}
 _AXES = {"axial": "z", "coronal": "y", "sagittal": "x"}
+_CANVAS = "ct-planes"
 _MARGIN = 1.8  # field around the tumour, as a multiple of its largest extent
 
 
@@ -51,28 +60,81 @@ def _say_no_ct(error: ImageError) -> None:
 
 def chosen_window(case: CtCase) -> tuple[float, float]:
     """Level and width that the viewer's control stands on."""
-    return window_of(case, st.session_state.get("ct-window") or "Soft tissue")
+    return window_of(case, st.session_state.get("ct-window") or state.view().window or "Soft tissue")
 
 
-def show_ct(case: CtCase, name: str) -> None:
-    """Three planes with their controls. `name` tells cases apart, so each keeps its own slices."""
+def show_ct(case: CtCase, name: str, *, layer: Layer | None = None) -> None:
+    """Three planes with their controls, under a patch map if there is one. `name` tells cases apart, so each keeps its
+    own slices."""
     style = _choose_style(case, name)
-    _show_planes(case, name, style)
+    _show_planes(case, name, style, layer)
     _describe(case, style.window)
 
 
 @st.fragment
-def _show_planes(case: CtCase, name: str, style: Style) -> None:
+def _show_planes(case: CtCase, name: str, style: Style, layer: Layer | None) -> None:
     """The pictures and their sliders; moving one draws only these again, not the page."""
-    z, y, x = (
-        st.session_state.get(_slice_key(plane, name), centre)
-        for plane, centre in zip(PLANES, case.centre_zyx, strict=True)
-    )
-    pictures = draw_planes(case, (z, y, x), style)
+    at = crosshair(case, name)
+    pictures = draw_planes(case, at, style if layer is None else replace(style, overlay=layer.draw(at)))
+    planes = [
+        Plane(
+            plane,
+            pictures[plane],
+            at[i],
+            case.volume.shape_zyx[i],
+            _said(case, plane, at[i]),
+            f"{plane} plane",
+        )
+        for i, plane in enumerate(PLANES)
+    ]
+    show_planes(planes, name=name, key=_CANVAS, on_moved=partial(_follow, case, name, style))
     for column, plane in zip(st.columns(3, gap="small"), PLANES, strict=True):
         with column:
-            st.image(pictures[plane], width="stretch", alt=f"{plane} plane of {name}")
             _slice_slider(case, plane, name)
+    if layer is not None:
+        layer.tell(at)
+    _remember(case, name)
+
+
+def crosshair(case: CtCase, name: str) -> tuple[int, int, int]:
+    """The voxel (z, y, x) where the three planes meet: as chosen, else as the link says, else the case's centre."""
+    first = _from_link(case) or case.centre_zyx
+    z, y, x = (st.session_state.get(_slice_key(p, name), at) for p, at in zip(PLANES, first, strict=True))
+    return z, y, x
+
+
+def _follow(case: CtCase, name: str, style: Style) -> None:
+    """Move the crosshair to where the reader clicked, or on by the slices that they scrolled."""
+    event = moved(_CANVAS, name, PLANES)
+    if event is None:
+        return
+    at = list(crosshair(case, name))
+    if event.share_xy is not None:
+        at = list(voxel_at(case, event.plane, (at[0], at[1], at[2]), style=style, share_xy=event.share_xy))
+    else:
+        axis = PLANES.index(event.plane)
+        at[axis] = min(max(at[axis] + event.step, 0), case.volume.shape_zyx[axis] - 1)
+    for plane, index in zip(PLANES, at, strict=True):
+        st.session_state[_slice_key(plane, name)] = index
+
+
+def _remember(case: CtCase, name: str) -> None:
+    """Keep the crosshair in the view, so that the link holds it; the case's own centre needs no words."""
+    at = crosshair(case, name)
+    world = case.volume.index_to_world(np.array(at[::-1], float))
+    state.update(at=None if at == case.centre_zyx else ",".join(f"{v:.1f}" for v in world))
+    state.write_url()
+
+
+def _from_link(case: CtCase) -> tuple[int, int, int] | None:
+    """The voxel at the link's point, clipped to the volume; None without a point."""
+    try:
+        world = [float(v) for v in (state.view().at or "").split(",")]
+        index = np.rint(case.volume.world_to_index(world)).astype(int)
+    except ValueError:
+        return None
+    x, y, z = (int(np.clip(i, 0, n - 1)) for i, n in zip(index, case.volume.shape_zyx[::-1], strict=True))
+    return z, y, x
 
 
 def _slice_key(plane: str, name: str) -> str:
@@ -81,7 +143,7 @@ def _slice_key(plane: str, name: str) -> str:
 
 def _choose_style(case: CtCase, name: str) -> Style:
     presets = [*WINDOWS, *([TUMOUR_WINDOW] if case.mask is not None else [])]
-    for key, value in _AT_FIRST.items():
+    for key, value in {**_AT_FIRST, "ct-window": state.view().window or "Soft tissue"}.items():
         st.session_state.setdefault(key, value)
     if st.session_state["ct-window"] not in presets:
         st.session_state["ct-window"] = "Soft tissue"
@@ -92,18 +154,20 @@ def _choose_style(case: CtCase, name: str) -> Style:
         if case.mask is not None:
             field = st.segmented_control("Field", [WHOLE, CLOSE], key="ct-field", required=True, **keep)
             outline = st.toggle("Outline", key="ct-outline", help="Outline of the mask", **keep)
-        crosshair = st.toggle("Crosshair", key="ct-crosshair", help="Where the other two planes cut", **keep)
+        cross = st.toggle("Crosshair", key="ct-crosshair", help="Where the other two planes cut", **keep)
         back = st.button(
             "Centre", icon=":material/center_focus_strong:", key="ct-centre", help="Back to the first slices"
         )
         if back:
             for plane in PLANES:
                 st.session_state.pop(_slice_key(plane, name), None)
+            state.update(at=None)
+    state.update(window=preset if preset != "Soft tissue" else None)
     return Style(
         window_of(case, preset or "Soft tissue"),
         field_mm=_field_mm(case) if field == CLOSE else None,
         outline=outline,
-        crosshair=crosshair,
+        crosshair=cross,
     )
 
 
@@ -113,15 +177,17 @@ def _field_mm(case: CtCase) -> float:
 
 def _slice_slider(case: CtCase, plane: str, name: str) -> None:
     axis, count = PLANES.index(plane), case.volume.shape_zyx[PLANES.index(plane)]
-    key, position = _slice_key(plane, name), positions_mm(case, plane)
-    st.session_state.setdefault(key, case.centre_zyx[axis])
+    key = _slice_key(plane, name)
+    st.session_state.setdefault(key, crosshair(case, name)[axis])
     if count > 1:
         st.select_slider(
-            f"{plane.capitalize()} slice",
-            range(count),
-            key=key,
-            format_func=lambda i: f"{_AXES[plane]} {position[i]:.1f} mm ({i + 1}/{count})",
+            f"{plane.capitalize()} slice", range(count), key=key, format_func=partial(_said, case, plane)
         )
+
+
+def _said(case: CtCase, plane: str, index: int) -> str:
+    count = case.volume.shape_zyx[PLANES.index(plane)]
+    return f"{_AXES[plane]} {positions_mm(case, plane)[index]:.1f} mm ({index + 1}/{count})"
 
 
 def _describe(case: CtCase, window: tuple[float, float]) -> None:
@@ -132,6 +198,7 @@ def _describe(case: CtCase, window: tuple[float, float]) -> None:
         f"{size} voxels of {x:.2f} × {y:.2f} × {z:.2f} mm (x × y × z)",
         "radiological view: the patient's right is on the left of axial and coronal pictures",
         "positions in mm grow to the left (x), back (y) and head (z)",
+        "click a picture to move the other two there; wheel or arrow keys go through its slices",
     ]
     if case.volume.is_oblique:
         parts.append("the scan is oblique: letters name the nearest patient axis")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 import zipfile
@@ -171,7 +172,10 @@ def test_neighbours_are_those_of_a_naive_search_and_open(open_page: Opener, plan
 
 def test_the_window_changes_the_planes_and_the_neighbours_pictures(open_page: Opener) -> None:
     def pictures(at: AppTest) -> list[str]:
-        return [image.value[0] for image in at.image]
+        (canvas,) = at.get("bidi_component")
+        return [p["src"] for p in json.loads(canvas.proto.json)["planes"]] + [
+            image.value[0] for image in at.image
+        ]
 
     at = open_page("case", case="P-030")
     before = pictures(at)

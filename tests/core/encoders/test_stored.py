@@ -43,7 +43,7 @@ def test_other_weights_are_refused(shared: Path, monkeypatch: pytest.MonkeyPatch
         encoder_of({**spec, "checkpoint_sha256": "0" * 64}, checkpoint=tiny, device="cpu")
     for name in ("FLEXICT_CHECKPOINT", "FLEXICT_3D_CHECKPOINT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(CheckpointError, match="FLEXICT_CHECKPOINT"):
+    with pytest.raises(CheckpointError, match="FLEXICT_3D_CHECKPOINT"):
         encoder_of(spec, device="cpu")
 
 

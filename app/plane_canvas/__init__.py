@@ -1,0 +1,1 @@
+"""Pictures of planes that answer to click, wheel and arrow keys."""
