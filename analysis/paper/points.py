@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,13 +55,8 @@ def with_bitmap(browser: FigureBrowser, fig: go.Figure) -> go.Figure:
 def _points_alone(browser: FigureBrowser, fig: go.Figure) -> bytes:
     """PNG of the page with nothing but the points on it, transparent elsewhere."""
     page = _with_traces(fig, lambda trace: {**trace, "type": "scattergl"} if _large(trace) else None)
-    page.update_layout(
-        annotations=[],
-        shapes=[],
-        showlegend=False,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-    )
+    page.layout.annotations, page.layout.shapes, page.layout.images = (), (), ()
+    page.update_layout(showlegend=False, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
     page.update_xaxes(visible=False)
     page.update_yaxes(visible=False)
     page.update_traces(marker_showscale=False)
@@ -76,7 +70,7 @@ def _with_traces(fig: go.Figure, change: Any) -> go.Figure:
     import plotly.graph_objects as go
 
     traces = [change(trace.to_plotly_json()) for trace in fig.data]
-    return go.Figure([t for t in traces if t is not None], copy.deepcopy(fig.layout))
+    return go.Figure([t for t in traces if t is not None], fig.layout)
 
 
 def _outermost(trace: dict[str, Any]) -> dict[str, Any]:

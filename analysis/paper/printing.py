@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.plots.theme import MM
+from analysis.plots.theme import MM, duplicate
 from flexict_core.errors import FigureExportError
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def printed(browser: FigureBrowser, page: go.Figure, kind: str, *, about: About,
 def _on_larger_page(browser: FigureBrowser, page: go.Figure) -> bytes:
     """PDF of the figure in the upper left of a page some pixels larger: Chrome cuts pages to a grid of its own."""
     spare = {side: int(page.layout[side]) + 2 - page.layout[side] for side in ("width", "height")}
-    larger = copy.deepcopy(page)
+    larger = duplicate(page)
     larger.update_layout(
         width=page.layout.width + spare["width"],
         height=page.layout.height + spare["height"],

@@ -44,7 +44,8 @@ def on_slide(fig: go.Figure) -> go.Figure:
 
 
 _PIXELS = {
-    "font": {"size"}, "tickfont": {"size"}, "textfont": {"size"}, "marker": {"size"}, "line": {"width"}, "margin": {"l", "r", "t", "b"},
+    "font": {"size"}, "tickfont": {"size"}, "textfont": {"size"}, "marker": {"size"}, "line": {"width"},
+    "margin": {"l", "r", "t", "b"},
     "title": {"standoff"}, "error_x": {"thickness", "width"}, "error_y": {"thickness", "width"},
     "legend": {"itemwidth", "tracegroupgap"}, "colorbar": {"thickness", "ticklen", "tickwidth", "outlinewidth"},
     "layout": {"width", "height"}, "annotations": {"xshift", "yshift", "arrowwidth", "borderpad"},
@@ -57,7 +58,7 @@ def _scaled(value: Any, factor: float, *, within: str) -> Any:
     """Multiply every length in pixels; `within` is the key that holds the value (axis numbers dropped)."""
     if isinstance(value, dict):
         lengths = _PIXELS.get(within, set())
-        out = {}
+        out: dict[str, Any] = {}
         for key, item in value.items():
             if key in lengths and isinstance(item, int | float) and not isinstance(item, bool):
                 out[key] = item * factor

@@ -2,12 +2,12 @@
 
 A figure is built at the size of the printed column (1 pt of text is 1 pt on paper), so what a page shows is
 what a paper prints; `enlarged` makes the same figure larger as a whole, for screens and slides. Colours are those
-of Okabe & Ito (2008) for categories and viridis for order; a symbol doubles every colour.
+of Okabe & Ito (2008) for categories and viridis for order, apart for every kind of colour vision (`tests/analysis/test_palette.py` says by how
+much); a symbol doubles every colour.
 """
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -164,23 +164,30 @@ def is_stamped(fig: go.Figure) -> bool:
     return any(a.name == "stamp" for a in fig.layout.annotations)
 
 
+def duplicate(fig: go.Figure) -> go.Figure:
+    """A copy whose arrays are arrays: `copy.deepcopy` would turn them into base64 text."""
+    import plotly.graph_objects as go
+
+    return go.Figure(fig)
+
+
 def set_width(fig: go.Figure, width: Width) -> go.Figure:
     """A copy of the figure at another column width; margins and text keep their size, notes wrap anew."""
-    copied = copy.deepcopy(fig)
+    copied = duplicate(fig)
     copied.update_layout(width=width_mm(width) * MM)
     return _place_footer(copied)
 
 
 def add_note(fig: go.Figure, text: str) -> go.Figure:
     """A copy with one more note under its panel."""
-    copied, meta = copy.deepcopy(fig), fig.layout.meta or {}
+    copied, meta = duplicate(fig), fig.layout.meta or {}
     copied.update_layout(meta={**meta, "notes": [*meta.get("notes", []), text]})
     return _place_footer(copied)
 
 
 def without_footer(fig: go.Figure, *, keep_notes: bool = False) -> go.Figure:
     """A copy without the stamp (and the notes) under the panel, for pages that print them elsewhere."""
-    copied, meta = copy.deepcopy(fig), fig.layout.meta or {}
+    copied, meta = duplicate(fig), fig.layout.meta or {}
     kept = meta.get("notes", []) if keep_notes else []
     copied.update_layout(meta={**meta, "notes": kept, "stamp": ""})
     return _place_footer(copied)
@@ -192,6 +199,7 @@ def panel_letter(fig: go.Figure, letter: str) -> go.Figure:
     fig.add_annotation(
         name="letter", text=f"<b>{letter}</b>", font={"size": LETTER_PT * PT}, xref="paper", yref="paper", x=0, y=1,
         xshift=-margin.l + 0.5 * MM, yshift=margin.t - 0.5 * MM, xanchor="left", yanchor="top", showarrow=False,
+        borderpad=0, borderwidth=0,
     )  # fmt: skip
     return fig
 
