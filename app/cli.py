@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import analyse, audit, embed, fetch, probe, report, scan, serve, survival
+from app.commands import analyse, audit, embed, export, fetch, probe, report, scan, serve, survival
 from app.console import one_line, print_error, program
 from flexict_core.errors import FlexictError, FlexictWarning
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (scan, fetch, embed, analyse, audit, probe, survival, report, serve):
+for command in (scan, fetch, embed, analyse, audit, probe, survival, report, export, serve):
     command.register(app)
 
 
