@@ -220,7 +220,7 @@ def test_broken_files_get_a_reason_and_stop_nothing(
         "report.pdf": "skipped: a .pdf file, not DICOM",
         "gone.nii.gz": "refused: a link to nothing",
         "grey.nii.gz": "refused: not HU",
-        "half.nii.gz": "refused: truncated or damaged gzip",
+        "half.nii.gz": "refused: truncated, ",
         "nan.nii.gz": "refused: 1 voxels are NaN or infinite",
         "all_zero_mask.nii.gz": "refused: the mask is empty",
     }.items():
