@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from flexict_core.errors import ImageError, MaskError, UnsupportedFormatError
+from flexict_core.io.claims import Check, check_ct, check_extent, check_size
 from flexict_core.io.dicom import NAMED_DICOM, read_dicom
 from flexict_core.io.dicom_file import is_dicom
 from flexict_core.io.dicom_geometry import OnGaps
 from flexict_core.io.dicom_masks import read_dicom_mask
 from flexict_core.io.itk import ITK_SUFFIXES, read_itk
-from flexict_core.io.masks import to_mask
+from flexict_core.io.masks import check_grid, to_mask
 from flexict_core.io.nifti import read_nifti
 from flexict_core.io.region_names import region_number
 from flexict_core.volume import Volume
@@ -49,16 +50,18 @@ def load_volume(
     (no air, lung, fat, nor noise below water: 8-bit grey values, stored values without their rescale
     intercept, MR, PET), or a range under 20 HU (normalised or z-scored values). A crop shows neither unless
     it holds nothing but dense tissue. Nor can it be HU where a tenth of the voxels exceed 4000 (metal fills
-    less), or a tenth take many values below -1500 (padding takes few).
+    less), or a tenth take many values below -1500 (padding takes few). Nor is it CT where hundreds of megabytes
+    are packed more than a hundredfold, which noise does not allow.
 
     Raises UnsupportedFormatError for a format that is not read, and ImageError for a file that is damaged,
     not three-dimensional, without usable geometry, holds NaN or infinite voxels, or is not in HU, and for
     DICOM that is not one CT series of one patient.
     """
     if isinstance(path, (str, os.PathLike)) and not _is_dicom(path):
-        volume = _read(path)
+        volume = _read(path, check_ct if check_hu else check_size)
     else:
         volume = read_dicom(path, series_uid=series_uid, on_gaps=on_gaps)
+    check_extent(volume)
     if volume.array.dtype.kind == "f":
         _check_finite(volume)
     if check_hu:
@@ -84,7 +87,8 @@ def load_mask(
     try:
         if _is_dicom(path):
             return read_dicom_mask(path, label=label, reference=reference)
-        labels = _read(path)
+        # Nothing is read of a mask on another grid: its header may claim any size.
+        labels = _read(path, check_size if reference is None else lambda c: check_grid(c.grid, reference))
     except UnsupportedFormatError:
         raise
     except ImageError as error:
@@ -160,15 +164,17 @@ def _is_dicom(path: str | os.PathLike[str]) -> bool:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
 
 
-def _read(path: str | os.PathLike[str]) -> Volume:
+def _read(path: str | os.PathLike[str], check: Check) -> Volume:
     path = Path(path)
     name = path.name.lower()
+    if path.exists() and not path.is_file():  # to open a pipe is to wait for ever
+        raise ImageError(f"{path}: a pipe, socket or device, no file; give an image file")
     if name.endswith(_NIFTI_SUFFIXES):
-        return read_nifti(path)
+        return read_nifti(path, check=check)
     if not path.exists():
         raise ImageError(f"{path}: no such file; check the path")
     if name.endswith(ITK_SUFFIXES):
-        return read_itk(path)
+        return read_itk(path, check=check)
     raise UnsupportedFormatError(
         f"{path}: {path.suffix or 'a file without extension'} is not read; convert it to .nii.gz"
     )

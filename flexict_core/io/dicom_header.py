@@ -43,7 +43,8 @@ class Plane:
     """One frame: where it lies and how its stored values become HU.
 
     position_mm: LPS, centre of the first pixel. orientation: unit vectors along a row (towards growing x) and
-    down a column (y). spacing_mm: between rows (y), between columns (x).
+    down a column (y). spacing_mm: between rows (y), between columns (x). lacking: which of RescaleSlope and
+    RescaleIntercept the file does not have, so that 1 or 0 is taken.
     """
 
     position_mm: tuple[float, ...]
@@ -51,6 +52,7 @@ class Plane:
     spacing_mm: tuple[float, ...]
     slope: float = 1.0
     intercept: float = 0.0
+    lacking: tuple[str, ...] = ()
     image_type: tuple[str, ...] = ()
     thickness_mm: float | None = None
 
@@ -214,24 +216,23 @@ def _plane(
     spacing = numbers(measures, "PixelSpacing")
     if (len(where), len(along), len(spacing)) != (3, 6, 2):
         return None
-    slope, intercept = 1.0, 0.0
+    factors = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+    lacking = tuple(name for name in factors if rescale is None or not text(rescale, name))
     if rescale is not None:
-        slope = _rescale(rescale, "RescaleSlope", slope)
-        intercept = _rescale(rescale, "RescaleIntercept", intercept)
+        factors |= {name: _rescale(rescale, name) for name in factors if name not in lacking}
     return Plane(
         position_mm=where,
         orientation=along,
         spacing_mm=spacing,
-        slope=slope,
-        intercept=intercept,
+        slope=factors["RescaleSlope"],
+        intercept=factors["RescaleIntercept"],
+        lacking=lacking,
         image_type=kinds,
         thickness_mm=number(measures, "SliceThickness"),
     )
 
 
-def _rescale(ds: Dataset, keyword: str, missing: float) -> float:
+def _rescale(ds: Dataset, keyword: str) -> float:
     """NaN for a value that is there and is no number: to take it for missing would make wrong HU."""
-    if not text(ds, keyword):
-        return missing
     value = number(ds, keyword)
     return math.nan if value is None else value

@@ -51,13 +51,15 @@ class HuPlanes:
         """Decode and rescale all frames of a file. Frames of another size than the first are left out: no
         stack holds them, as `stack_planes` will say."""
         size = (header.rows, header.columns)
-        if not self._slots:
-            self._array = np.empty((max(self._capacity, header.frames), *size), np.int16)
-        if self._array.shape[1:] != size:
+        if self._slots and self._array.shape[1:] != size:
             return
-        self._grow(len(self._slots) + header.frames)
         for frame, plane in enumerate(header.planes):
-            self._put(header, plane, decode_frame(header, element, frame), len(self._slots))
+            stored = decode_frame(header, element, frame)  # before room is made: a header may claim any size
+            if not self._slots:
+                self._array = np.empty((max(self._capacity, header.frames), *size), np.int16)
+            elif frame == 0:
+                self._grow(len(self._slots) + header.frames)
+            self._put(header, plane, stored, len(self._slots))
             self._slots[header.path, frame] = len(self._slots)
 
     def in_order(self, keys: Sequence[tuple[Path, int]]) -> np.ndarray:

@@ -147,35 +147,43 @@ def why_not_ct(header: Header) -> str | None:
         return reason
     if header.modality != "CT":
         return f"modality {header.modality or 'unknown'}, not CT"
-    if (reason := _pixel_fault(header)) is not None:
+    if (reason := _other_pixels(header)) is not None:
         return reason
     types = set(header.image_type).union(*(plane.image_type for plane in header.planes))
     if "LOCALIZER" in types:
         return "a localizer (scout), no volume"
-    if not header.series_uid:
-        return "no SeriesInstanceUID; give the file as its scanner wrote it"
-    if len(header.planes) != header.frames:
-        return "no place in the patient (ImagePositionPatient, ImageOrientationPatient, PixelSpacing)"
+    if (reason := _fault(header)) is not None:
+        return reason
     if (header.image_type or ("",))[0] == "DERIVED":
         return _DERIVED
     return None
 
 
-def _pixel_fault(header: Header) -> str | None:
+def _other_pixels(header: Header) -> str | None:
+    """Pixels as of a screen capture."""
+    if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
+        return f"colour pixels ({header.photometric or 'unknown'}), a screen capture"
+    if 0 < header.bits_stored <= 8:
+        return f"{header.bits_stored} bits a pixel are grey values, not HU"
+    return None
+
+
+def _fault(header: Header) -> str | None:
+    """What keeps a CT slice from being read."""
     if not header.rows or not header.columns or header.frames < 1:
         return "no pixels in the file"
     if max(header.rows, header.columns) > _LARGEST:
         return f"an image of {header.rows} x {header.columns} pixels, no CT scanner's; check the header"
-    if header.samples != 1 or not header.photometric.startswith("MONOCHROME"):
-        return f"colour pixels ({header.photometric or 'unknown'}), a screen capture"
     if not all(math.isfinite(v) for plane in header.planes for v in (plane.slope, plane.intercept)):
         return "RescaleSlope or RescaleIntercept is no number; repair the header"
     if header.rescale_type not in _HU_TYPES:
         return f"values in {header.rescale_type}, not HU"
-    if header.bits_stored <= 8:
-        return f"{header.bits_stored} bits a pixel are grey values, not HU"
     if header.bits_allocated not in (16, 32):
         return f"{header.bits_allocated} bits allocated a pixel are not read; give 16"
+    if not header.series_uid:
+        return "no SeriesInstanceUID; give the file as its scanner wrote it"
+    if len(header.planes) != header.frames:
+        return "no place in the patient (ImagePositionPatient, ImageOrientationPatient, PixelSpacing)"
     return None
 
 
@@ -214,8 +222,32 @@ def _refusal(good: Sequence[Header], aside: Sequence[tuple[Header, str]], derive
         return "one series with several frames of reference; split it"
     if len({header.study_uid for header in good}) > 1:
         return "one series in several studies; split it"
+    # A slice that is set aside for a fault leaves a shorter volume or a gap, and nobody would know why.
+    spoilt = [reason for header, reason in aside if _is_slice(header) and reason == _fault(header)]
+    if spoilt:
+        return (
+            f"{len(spoilt)} of {len(good) + len(spoilt)} images cannot be used: {_reasons(Counter(spoilt))}"
+        )
+    if (reason := _unequally_rescaled(good)) is not None:
+        return reason
     # Last, because asking for the series by name overrules it, and nothing else.
     return _said(good[0], _DERIVED) if derived else None
+
+
+def _is_slice(header: Header) -> bool:
+    return header.sop_class in (CT, *ENHANCED_CT) and header.image_type[:1] != ("DERIVED",)
+
+
+def _unequally_rescaled(good: Sequence[Header]) -> str | None:
+    """Some slices without what others have: theirs would be read hundreds of HU off."""
+    planes = [plane for header in good for plane in header.planes]
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        without = sum(name in plane.lacking for plane in planes)
+        if 0 < without < len(planes):
+            return (
+                f"{name} is missing in {without} of {len(planes)} images; copy them again from their source"
+            )
+    return None
 
 
 def _said(header: Header, reason: str) -> str:

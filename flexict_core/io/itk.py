@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from flexict_core.errors import ImageError
+from flexict_core.io.claims import Check, Claim, check_size, claim_of
 from flexict_core.volume import Volume
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -28,15 +30,24 @@ _PACKED = {
     "nrrd": re.compile(rb"^encoding\s*:\s*(gz|gzip|bz2|bzip2)\b", re.I | re.M),
     "meta": re.compile(rb"^CompressedData\s*=\s*(True|1)\b", re.I | re.M),
 }
+_DEFLATED = {
+    "nrrd": re.compile(rb"^encoding\s*:\s*(gz|gzip)\b", re.I | re.M),
+    "meta": _PACKED["meta"],
+}
+_SKIPPED = re.compile(rb"^((line|byte) ?skip\s*:|HeaderSize\s*=)", re.I | re.M)
+_SPACING = re.compile(rb"^(?:ElementSpacing\s*=|ElementSize\s*=|spacings\s*:)\s*(.*?)\s*$", re.I | re.M)
+_ZLIB_OR_GZIP = 47
+_CHUNK = 1 << 18
 _DIMENSIONS = re.compile(rb"^(?:NDims\s*=|dimension\s*:)\s*(\d+)", re.I | re.M)
 _MOST_DIMENSIONS = 5
 _PACKED_SIZE = re.compile(rb"^CompressedDataSize\s*=\s*(\d+)", re.I | re.M)
 
 
-def read_itk(path: str | os.PathLike[str]) -> Volume:
+def read_itk(path: str | os.PathLike[str], *, check: Check = check_size) -> Volume:
     """Read one three-dimensional NRRD or MetaImage file, with its data file where that is another.
 
     Voxels keep the file's pixel type, float64 becomes float32.
+    check: looks at what the header claims before any voxel is read, and may refuse it.
     Raises ImageError, in one line with the path, for a missing, empty, truncated or damaged file, other than
     three dimensions, colour or vector pixels, a header without orientation, and a data file that lies outside
     the header's folder.
@@ -54,7 +65,10 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
         reader.ReadImageInformation()
         _check_shape(path, reader)
         _check_oriented(path, header)
-        _check_size(path, reader, data, header=header)
+        _check_spacing(path, header)
+        claim = _claim(path, reader, data, header=header)
+        check(claim)
+        _check_packed(path, data, header, needed=claim.needed)
         image = reader.Execute()
     except RuntimeError as error:
         raise ImageError(
@@ -66,10 +80,7 @@ def read_itk(path: str | os.PathLike[str]) -> Volume:
     if array.dtype == np.float64:
         with np.errstate(over="ignore"):  # becomes infinite, which the caller reports
             array = array.astype(np.float32)
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return Volume(array, affine, path)
+    return Volume(array, claim.grid.affine, path)
 
 
 def _family(path: Path) -> str:
@@ -149,27 +160,63 @@ def _check_shape(path: Path, reader: Any) -> None:
         raise ImageError(f"{path}: a {len(size)}D image ({shown}), not a volume; give the whole series")
 
 
-def _check_size(path: Path, reader: Any, data: Path, *, header: bytes) -> None:
-    """Whether all voxels are there: readers would fill up what is missing, or take all memory first."""
+def _check_spacing(path: Path, header: bytes) -> None:
+    """ITK takes a negative spacing for a turned axis."""
+    found = _SPACING.search(header)
+    if found:
+        try:
+            sides = [float(side) for side in found.group(1).split()]
+        except ValueError:
+            sides = [math.nan]
+        if not all(side > 0 for side in sides):
+            shown = " x ".join(f"{side:g}" for side in sides)
+            raise ImageError(f"{path}: voxel spacing {shown} mm is not positive; repair the header")
+
+
+def _claim(path: Path, reader: Any, data: Path, *, header: bytes) -> Claim:
+    """What the header claims. ImageError where the file is too short for it: readers would fill up the rest."""
     import SimpleITK as sitk  # noqa: N813
 
-    kind = sitk.GetArrayFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
-    needed = int(np.prod(reader.GetSize(), dtype=object)) * kind.itemsize
+    x, y, z = reader.GetSize()[:3]
+    affine = np.eye(4)
+    affine[:3, :3] = (
+        np.reshape(reader.GetDirection(), (len(reader.GetSize()), -1))[:3, :3] * reader.GetSpacing()[:3]
+    )
+    affine[:3, 3] = reader.GetOrigin()[:3]
+    dtype = sitk.GetArrayFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
     there = data.stat().st_size - (len(header) if data == path else 0)
+    claim = claim_of(path, (z, y, x), affine, dtype=dtype, stored=there)
     packed = bool(_PACKED[_family(path)].search(header))
     claimed = _PACKED_SIZE.search(header)
     short = there < int(claimed.group(1)) if claimed and packed else False
-    if short or needed > there * (_DEFLATE_LIMIT if packed else 1) or not _gzip_ends(data, header, needed):
-        raise ImageError(f"{path}: truncated, its header claims {needed} bytes of voxels; copy it again")
+    if short or claim.needed > there * (_DEFLATE_LIMIT if packed else 1):
+        raise ImageError(
+            f"{path}: truncated, its header claims {claim.needed} bytes of voxels; copy it again"
+        )
+    return claim
 
 
-def _gzip_ends(data: Path, header: bytes, needed: int) -> bool:
-    """Whether a gzip-compressed NRRD ends as gzip does, with the size of what it holds."""
-    if not re.search(rb"^encoding\s*:\s*gz", header, re.I | re.M):
-        return True
-    with data.open("rb") as stream:
-        stream.seek(-4, os.SEEK_END)
-        return int.from_bytes(stream.read(4), "little") == needed % (1 << 32)
+def _check_packed(path: Path, data: Path, header: bytes, *, needed: int) -> None:
+    """ImageError where deflated voxels are damaged or not as many as claimed: ITK takes what it can unpack and
+    leaves the rest as it is."""
+    if not _DEFLATED[_family(path)].search(header) or _SKIPPED.search(header):
+        return
+    from isal import isal_zlib
+
+    unpack, got = isal_zlib.decompressobj(wbits=_ZLIB_OR_GZIP), 0
+    try:
+        with data.open("rb") as stream:
+            stream.seek(len(header) if data == path else 0)
+            while got <= needed and not unpack.eof and (block := stream.read(_CHUNK)):
+                got += len(unpack.decompress(block, needed + 1 - got))
+                while unpack.unconsumed_tail and got <= needed:
+                    got += len(unpack.decompress(unpack.unconsumed_tail, needed + 1 - got))
+    except isal_zlib.error:  # type: ignore[misc]
+        raise ImageError(f"{path}: its packed voxels are damaged; copy it again") from None
+    if got > needed:
+        raise ImageError(f"{path}: more voxels are packed than its header tells of; check its source")
+    if got < needed or not unpack.eof:
+        raise ImageError(f"{path}: truncated, {got} of {needed} bytes of voxels are there; copy it again")
 
 
 def _reason(error: RuntimeError) -> str:

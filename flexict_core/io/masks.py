@@ -50,6 +50,11 @@ def to_mask(labels: Volume, *, label: int | None = None, reference: Volume | Non
     return labels.with_array(chosen)
 
 
+def check_grid(labels: Volume, reference: Volume) -> None:
+    """MaskError where a label map, of which only the grid counts, does not lie on the reference's voxels."""
+    _on_grid_of(labels, reference, str(labels.source or "mask"))
+
+
 def _on_grid_of(labels: Volume, reference: Volume, name: str) -> Volume:
     turned = labels.to_orientation(reference.orientation)
     if not turned.same_grid(reference, tol_mm=_TOLERANCE_VOXELS * min(reference.spacing_zyx_mm)):

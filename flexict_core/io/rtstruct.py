@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
+_UNDEFINED = 0xFFFFFFFF
 _FLAT = 0.2  # of a slice: how far a contour may leave its plane
 _BEYOND = 1.0  # pixels that a contour may reach outside the CT: body outlines touch its border
 _FEWEST_PLANES = 4  # that show a step of several slices to be how the contours were drawn
@@ -87,11 +88,23 @@ def _dataset(path: Path) -> Dataset:
 
     try:
         with quiet_pydicom():
-            return dcmread(path, force=True)
+            ds = dcmread(path, force=True)
+        _check_whole(path, ds)
+        return ds
+    except MaskError:
+        raise
     except OSError as error:
         raise MaskError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
     except Exception as error:
         raise MaskError(f"{path}: damaged RTSTRUCT ({type(error).__name__}); copy it again") from None
+
+
+def _check_whole(path: Path, ds: Dataset) -> None:
+    """pydicom takes what there is of an element that was cut off: contours would be lost in silence."""
+    for element in ds.values():
+        length, value = getattr(element, "length", None), element.value
+        if length is not None and isinstance(value, bytes) and len(value) < length != _UNDEFINED:
+            raise MaskError(f"{path}: truncated, its last element is cut off; copy it again")
 
 
 def _structure_set(ds: Dataset) -> StructureSet:
