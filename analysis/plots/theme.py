@@ -2,8 +2,8 @@
 
 A figure is built at the size of the printed column (1 pt of text is 1 pt on paper), so what a page shows is
 what a paper prints; `enlarged` makes the same figure larger as a whole, for screens and slides. Colours are those
-of Okabe & Ito (2008) for categories and viridis for order, apart for every kind of colour vision (`tests/analysis/test_palette.py` says by how
-much); a symbol doubles every colour.
+of Okabe & Ito (2008) for categories and viridis for order; how far they stay apart for every kind of colour vision
+is tested. A symbol doubles every colour.
 """
 
 from __future__ import annotations
