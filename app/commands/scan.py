@@ -1,4 +1,4 @@
-"""From folders to a manifest: `scan`."""
+"""From folders to a manifest: `scan`; the clinical table that goes with it: `pseudonymise`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands.options import AsJson, Quiet
+from app.commands.options import AsJson, IdColumn, IdReplace, Quiet, split_list
 from app.console import Console, complain
 
 TOLD = 5  # reasons that are printed; the file holds all
@@ -15,8 +15,9 @@ REFUSED = 3  # exit status: done, but some CTs or masks cannot be used
 
 
 def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
+    """Add these commands to the program."""
     app.command("scan")(scan)
+    app.command("pseudonymise")(pseudonymise)
 
 
 def scan(
@@ -73,3 +74,54 @@ def scan(
     if report.refused:
         complain(f"{report.refused} refused, with reasons: {report.left_out}")
         raise typer.Exit(REFUSED)
+
+
+def pseudonymise(
+    table: Annotated[
+        Path, typer.Argument(help="Clinical table (CSV, Parquet, XLSX).", metavar="TABLE", show_default=False)
+    ],
+    id_column: IdColumn,
+    key: Annotated[Path, typer.Option(help="Key file of scan's --pseudonymise.", metavar="KEYFILE")],
+    out: Annotated[Path, typer.Option(help="Table to write.", metavar="FILE.csv")],
+    drop: Annotated[str | None, typer.Option(help="Columns to leave out.", metavar="A,B,…")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Columns that look as if they told who a patient is, and do not.", metavar="A,B,…"),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Manifest of that scan, to count the patients in both.", metavar="FILE"),
+    ] = None,
+    id_replace: IdReplace = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the table of an earlier run.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """A clinical table with the pseudonyms of a scan.
+
+    Columns of dates, names, addresses or IDs are refused until --drop leaves them out or --keep says that they tell
+    nobody.
+    """
+    from analysis.clinical import rewrite_id
+    from flexict_core.intake.clinical import pseudonymise_table
+
+    console = Console(quiet, as_json)
+    report = pseudonymise_table(
+        table,
+        id_column=id_column,
+        key_file=key,
+        out=out,
+        drop=split_list(drop),
+        keep=split_list(keep),
+        rewrite=lambda text: rewrite_id(text, id_replace or ()),
+        manifest=manifest,
+        overwrite=overwrite,
+    )
+    console.say(report.summary())
+    console.show_json(report)
+    if report.unmatched == report.patients:
+        complain(
+            f"none of the {report.patients} patients is in {manifest}: is it the same key, are the IDs DICOM's?"
+        )

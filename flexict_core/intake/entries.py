@@ -57,12 +57,13 @@ class LostCt:
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """A label map (NIfTI, NRRD, MetaImage). labels: its values above 0."""
+    """A label map (NIfTI, NRRD, MetaImage). labels: its values above 0; names: of those that the file names."""
 
     path: Path
     key: tuple[str, ...]
     grid: Volume
     labels: tuple[int, ...]
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,8 @@ def pair_label_map(mask: LabelMap, volumes: Volumes) -> list[Roi] | LeftOut:
         return LeftOut(mask.path, str(error), refused=True)
     name = stem(mask.path)
     several = len(mask.labels) > 1
-    return [Roi(volume, mask.path, label, f"{name}:{label}" if several else name) for label in mask.labels]
+    numbered = {label: f"{name}:{label}" if several else name for label in mask.labels}
+    return [Roi(volume, mask.path, label, mask.names.get(label, numbered[label])) for label in mask.labels]
 
 
 def _ct_of(mask: LabelMap, volumes: Volumes) -> CtVolume:

@@ -14,17 +14,16 @@ from warnings import warn
 from flexict_core.errors import DataWarning, InputError
 from flexict_core.intake.entries import CtVolume, LeftOut, Roi
 from flexict_core.intake.files import list_files, sort_files
+from flexict_core.intake.hiding import Hiding, patient_names
 from flexict_core.intake.pairing import matches, pair_dicom_mask, pair_label_map
 from flexict_core.intake.pseudonyms import Pseudonyms
 from flexict_core.intake.quality import COLUMNS as QUALITY_COLUMNS
 from flexict_core.intake.tables import (
     LEFT_OUT_COLUMNS,
     MANIFEST_COLUMNS,
-    hidden,
     left_out_row,
     manifest_rows,
     quality_row,
-    warn_of_paths,
     write_table,
 )
 from flexict_core.intake.volumes import Volumes, read_images, read_series
@@ -82,7 +81,8 @@ def scan(
     roi: take only regions that match one of these patterns (`GTV*`).
     key_file: write pseudonyms of patient IDs and series UIDs instead, by the key in this file (made where it
     does not exist). A manifest then names a DICOM series by its folder alone, so that a folder of several
-    series cannot be used. Paths are as they are.
+    series cannot be used. Paths are as they are; reasons, warnings and region names show no ID, UID or name.
+    `intake.clinical` gives a clinical table the same pseudonyms.
 
     From DICOM, patient IDs are written, for the clinical table to join; names and birth dates never are.
     Raises InputError for a path that is not there or lies outside the manifest's folder, files that exist
@@ -114,8 +114,10 @@ def scan(
     ]
     lost = [left_out_row(entry, root) for entry in sorted(volumes.left_out, key=lambda e: str(e.path))]
     if pseudonyms is not None:
-        warn_of_paths(rows)
-        rows, facts, lost = ([hidden(row, pseudonyms) for row in part] for part in (rows, facts, lost))
+        ids = {str(row["patient_id"]) for row in (*rows, *facts, *lost)} - {""}
+        hiding = Hiding.of(pseudonyms, ids=ids, names=patient_names(headers))
+        hiding.warn_of_paths([*rows, *lost])
+        rows, facts, lost = ([hiding.row(row) for row in part] for part in (rows, facts, lost))
     write_table(rest, LEFT_OUT_COLUMNS, lost)
     reasons = dict(Counter(str(row["reason"]) for row in lost).most_common())
     if not rows:

@@ -1,4 +1,4 @@
-"""The three tables of a scan: their rows, with pseudonyms where asked for, and the files."""
+"""The three tables of a scan: their rows, and the files."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import csv
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from warnings import warn
 
-from flexict_core.errors import DataWarning
 from flexict_core.intake.entries import CtVolume, LeftOut, Roi
-from flexict_core.intake.names import words
-from flexict_core.intake.pseudonyms import Pseudonyms
+from flexict_core.intake.hiding import Row
 from flexict_core.manifest import PLANTED_TRUTH
 
 MANIFEST_COLUMNS = ("patient_id", "image", "series_uid", "roi_id", "mask", "mask_label")
 LEFT_OUT_COLUMNS = ("file", "kind", "reason", "patient_id", "series_uid", "modality", "files")
-
-Row = Mapping[str, object]
 
 
 def manifest_rows(found: Sequence[CtVolume], rois: Sequence[Roi], root: Path) -> list[Row]:
@@ -85,34 +80,6 @@ def left_out_row(entry: LeftOut, root: Path) -> Row:
         "modality": entry.modality,
         "files": entry.files,
     }
-
-
-def hidden(row: Row, pseudonyms: Pseudonyms) -> Row:
-    """The row of any of the tables with pseudonyms for patient ID and UIDs."""
-    out = dict(row)
-    out["patient_id"] = pseudonyms.patient(str(row["patient_id"]))
-    out["series_uid"] = pseudonyms.uid(str(row["series_uid"]))
-    for name in ("reason", "warnings"):
-        if name in row:
-            out[name] = pseudonyms.in_text(str(row[name]))
-    return out
-
-
-def warn_of_paths(rows: Sequence[Row]) -> None:
-    """DataWarning where pseudonyms are of little use, because a path shows the patient ID."""
-    telling = [r for r in rows if _shows(f"{r['image']} {r.get('mask', '')}", str(r["patient_id"]))]
-    if telling:
-        warn(
-            f"{len(telling)} of {len(rows)} rows still show their patient ID in the path {telling[0]['image']!r}: "
-            f"rename the files before you pass the manifest on",
-            DataWarning,
-            stacklevel=3,
-        )
-
-
-def _shows(text: str, patient_id: str) -> bool:
-    """Whether the words of an ID stand in a text in their order."""
-    return f" {' '.join(words(patient_id))} " in f" {' '.join(words(text))} "
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:

@@ -27,6 +27,7 @@ from flexict_core.intake.quality import (
 from flexict_core.io import load_volume
 from flexict_core.io.dicom_header import Header
 from flexict_core.io.dicom_series import CT, ENHANCED_CT, Series, group_series
+from flexict_core.io.region_names import segment_names
 from flexict_core.volume import Volume
 
 _FORMATS = {".nii": "NIfTI", ".gz": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage"}
@@ -256,7 +257,8 @@ def _label_map(path: Path) -> LabelMap | str | None:
     labels = labels[labels > 0]
     if len(labels) > _MOST_LABELS or (len(labels) > 1 and not _is_piecewise(array)):
         return None
-    return LabelMap(path, _own_key(path), _without_voxels(volume), tuple(int(v) for v in labels))
+    found = tuple(int(v) for v in labels)
+    return LabelMap(path, _own_key(path), _without_voxels(volume), found, segment_names(path))
 
 
 def _is_piecewise(array: np.ndarray) -> bool:

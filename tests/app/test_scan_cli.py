@@ -116,6 +116,33 @@ def test_pseudonymised_tables_run_through_embed(run: Run, home: Path) -> None:
     assert (status, err) == (0, [])
 
 
+def test_a_clinical_table_gets_the_same_pseudonyms(run: Run, home: Path) -> None:
+    key = home / "key"
+    run("scan", home / "ct", "--manifest", home / "m.csv", "--pseudonymise", key, "-q")
+    table = home / "clinical.csv"
+    table.write_text("pid,stage,seen\nP-1,I,2001-02-03\nP-2,II,2001-02-04\nP-8,III,\n")
+    call = ["pseudonymise", table, "--id", "pid", "--key", key, "--out", home / "out.csv"]
+    status, out, err = run(*call)
+    assert (status, out, len(err)) == (2, "", 1)
+    assert "'seen' (dates); give --drop seen" in err[0]
+    status, out, err = run(*call, "--drop", "seen", "--manifest", home / "m.csv")
+    assert (status, err) == (0, [])
+    assert out.splitlines() == [
+        f"3 patients, 2 columns: {home / 'out.csv'}",
+        "left out: seen",
+        "2 of them are in the manifest",
+    ]
+    ours = set(pd.read_csv(home / "out.csv")["pid"])
+    assert len(ours & set(pd.read_csv(home / "m.csv")["patient_id"])) == 2
+    other = home / "other"
+    other.write_text("f" * 64)
+    other.chmod(0o600)
+    call[5:] = [other, "--out", home / "out2.csv", "--drop", "seen", "--manifest", home / "m.csv", "-q"]
+    status, _, err = run(*call)
+    assert (status, len(err)) == (0, 1)
+    assert err[0].startswith("none of the 3 patients is in")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

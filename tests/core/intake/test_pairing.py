@@ -258,3 +258,21 @@ def _embedded(home: Path) -> int:
         )
     assert report.quarantined == 0
     return report.done
+
+
+def test_segments_of_slicer_are_rows_of_their_names(
+    tmp_path: Path, nifti: Make, hu: Make, mask: Make, table: Make
+) -> None:
+    ct = nifti(tmp_path / "P-5.nii.gz", hu())
+    labels = mask() + 2 * np.roll(mask(), 7, axis=1)
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(sitk.ReadImage(str(ct)))
+    for k, name in enumerate(("Tumour", "Node")):
+        image.SetMetaData(f"Segment{k}_Name", name)
+        image.SetMetaData(f"Segment{k}_LabelValue", str(k + 1))
+    sitk.WriteImage(image, str(tmp_path / "P-5.seg.nrrd"))
+    scan([tmp_path], manifest=tmp_path / "m.csv", progress=False)
+    rows = [(r["roi_id"], r["mask_label"]) for r in table(tmp_path / "m.csv")]
+    assert rows == [("Tumour", "1"), ("Node", "2")]
+    scan([tmp_path], manifest=tmp_path / "m.csv", roi=["tum*"], overwrite=True, progress=False)
+    assert [r["roi_id"] for r in table(tmp_path / "m.csv")] == ["Tumour"]

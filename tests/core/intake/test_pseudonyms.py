@@ -13,6 +13,7 @@ import pytest
 
 from flexict_core import embed_manifest, load_encoder
 from flexict_core.errors import DataWarning, InputError
+from flexict_core.intake.hiding import Hiding
 from flexict_core.intake.pseudonyms import Pseudonyms, is_pseudonym
 from flexict_core.intake.scan import scan
 from flexict_core.store import EmbeddingStore
@@ -68,7 +69,7 @@ def test_tables_show_pseudonyms_and_embed_runs(
     uid = put(home / "a", planes("P-1"))[0].SeriesInstanceUID
     mr = put(home / "mr", planes("P-1", Modality="MR"))[0].SeriesInstanceUID
     nifti(home / "b/ct.nii.gz", hu())
-    with pytest.warns(DataWarning, match="1 of 2 rows still show their patient ID"):
+    with pytest.warns(DataWarning, match="1 of 3 rows still show their patient ID"):
         scan([home], manifest=home / "m.csv", key_file=key, progress=False)
     names = Pseudonyms(KEY)
     rows = {r["image"]: (r["patient_id"], r["series_uid"]) for r in table(home / "m.csv")}
@@ -106,5 +107,55 @@ def test_a_folder_of_several_series_cannot_be_told_apart(
 
 def test_a_path_that_shows_the_patient_is_said(tmp_path: Path, nifti: Make, hu: Make) -> None:
     nifti(tmp_path / "P-1.nii.gz", hu())
-    with pytest.warns(DataWarning, match=r"1 of 1 rows still show their patient ID in the path 'P-1.nii.gz'"):
+    with pytest.warns(
+        DataWarning, match=r"1 of 1 rows still show .* ID or name in a path, such as 'P-1.nii.gz'"
+    ):
         scan([tmp_path], manifest=tmp_path / "m.csv", key_file=tmp_path / "key", progress=False)
+
+
+def test_no_reason_region_or_warning_shows_whose_it_is(
+    tmp_path: Path, planes: Make, put: Make, nifti: Make, hu: Make, mask: Make, table: Make
+) -> None:
+    home = tmp_path / "home"
+    uid = put(home / "a", planes("MRN-4711"))[0].SeriesInstanceUID
+    nifti(home / "masks/MRN-4711_mask.nii.gz", mask())  # on another grid than its CT
+    nifti(home / "b/Miller_Ann.nii.gz", hu())
+    nifti(home / "b/Miller_Ann_liver_mask.nii.gz", mask())
+    put(home / "Jane_Doe", planes("P-9", Modality="MR"))
+    with pytest.warns(DataWarning, match=r"3 of 4 rows still show their patient ID or name in a path"):
+        report = scan([home], manifest=home / "m.csv", key_file=tmp_path / "key", progress=False)
+    names = Pseudonyms.from_file(tmp_path / "key")
+    (lost,) = [r for r in table(home / "left_out.csv") if r["file"].startswith("masks/")]
+    assert lost["reason"] == "on another grid than its CT a; resample it to the CT"
+    (region,) = [r["roi_id"] for r in table(home / "m.csv") if r["roi_id"]]
+    assert region == f"{names.patient('Miller_Ann')}_liver_mask"
+    for name in ("m.csv", "quality.csv", "left_out.csv"):
+        for row in table(home / name):
+            shown = " ".join(v for column, v in row.items() if column not in ("image", "mask", "file"))
+            assert not any(secret in shown for secret in ("4711", str(uid), "Miller", "Doe", "P-9"))
+    assert not any("Miller" in reason for reason in report.reasons)
+
+
+def test_texts_are_hidden_by_word_and_not_by_chance() -> None:
+    names = Pseudonyms(KEY)
+    hiding = Hiding.of(names, ids=["P-1", "120", "4711", "Miller_Ann"], names=["DOE^JANE", "X"])
+    one, ann = names.patient("P-1"), names.patient("Miller_Ann")
+    assert hiding.text("its CT P-1.nii.gz, not P-12") == f"its CT {one}.nii.gz, not P-12"
+    assert hiding.text("drawn for miller ann") == f"drawn for {ann}"
+    assert hiding.text("GTV jane doe, Doe, Jane; Doerte") == "GTV (name), (name); Doerte"
+    assert (
+        hiding.text("tube voltages (120, 140); 4711") == f"tube voltages (120, 140); {names.patient('4711')}"
+    )
+
+
+def test_quarantine_of_a_pseudonymised_manifest_shows_no_uid(tmp_path: Path, planes: Make, put: Make) -> None:
+    home = tmp_path / "home"
+    put(home / "a", planes("P-7"))
+    scan([home], manifest=home / "m.csv", key_file=tmp_path / "key", progress=False)
+    put(home / "a", planes("P-7"), "later")  # a second series comes to lie in the folder
+    store = EmbeddingStore.create(tmp_path / "store")
+    report = embed_manifest(
+        home / "m.csv", store, encoder=load_encoder("baseline"), workers=0, progress=False
+    )
+    (reason,) = store.quarantine(report.embedding_id)["reason"]
+    assert reason.startswith("a: 2 CT series; choose one by series_uid: (UID) (CT, 12 images), (UID)")
