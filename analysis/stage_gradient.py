@@ -128,7 +128,6 @@ def stage_gradient(
         folds,
         trend=trend,
         steps=steps,
-        adjusters=adjusters,
         against=against or {},
         patients=patients,
         axis=axis,

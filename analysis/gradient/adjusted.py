@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import norm
 
 from analysis.gradient.adjusters import (
+    AdjusterBasis,
     adjuster_basis,
     is_number,
     redrawn_stages,
@@ -19,7 +22,7 @@ from analysis.gradient.adjusters import (
 from analysis.gradient.axis import CrossFit, cross_fit
 from analysis.gradient.data import StageData
 from analysis.gradient.held_out_pairs import HeldOutPairs, held_out_pairs
-from analysis.gradient.intervals import concordance_variance_model, invert_score_test, learning_weight
+from analysis.gradient.intervals import concordance_variance_model, invert_score_test
 from analysis.gradient.rank_statistics import concordant_share, paired_variance
 from analysis.gradient.result import Adjusters, Trend
 from analysis.gradient.trend import POWER
@@ -27,26 +30,39 @@ from analysis.resampling import chunks, jackknife_variance, permutation_p_value,
 from analysis.results import Interval
 from analysis.splits import Folds
 
-INTERVAL_DRAWS = 499  # refits behind each interval
-JACKKNIVES = 12  # null draws whose fixed-score variance is averaged
+GAIN_STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0)  # of the score beside the adjusters, in logits per stage and SD
+GAIN_DRAWS = 99  # of the stage at every strength
+JACKKNIVES = 12  # draws whose fixed-score variance is averaged
 RELEVANT_GAIN = 0.05  # an added concordance below it may be called explained
 RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size is out of reach,
 DETECTABLE_CORRELATION = 1 / 3  # in a study that would have found one of this size
 
 
-def adjusted_tests(
-    scores: np.ndarray,
-    d: StageData,
-    folds: Folds,
-    *,
-    permutations: int,
-    rng: np.random.Generator,
-    alpha: float,
-    trend: Trend,
-) -> Adjusters:
-    """Adjusters-only baseline, conditional randomisation, Freedman–Lane, strata and added value.
+@dataclass(frozen=True, eq=False)
+class AdjustedNull:
+    """Both tests beyond the adjusters: the statistic, its two null distributions [B], and what they were made of."""
 
-    `scores` [n]: the unadjusted out-of-fold scores. A group becomes one more (categorical) adjuster.
+    columns: tuple[str, ...]
+    basis: AdjusterBasis
+    probability: np.ndarray  # [n, K]: P(stage | adjusters)
+    beyond: CrossFit
+    observed: float
+    conditional: np.ndarray
+    freedman_lane: np.ndarray
+
+    @property
+    def p_conditional(self) -> float:
+        return permutation_p_value(self.observed, self.conditional)
+
+    @property
+    def p_freedman_lane(self) -> float:
+        return permutation_p_value(self.observed, self.freedman_lane)
+
+
+def adjusted_null(d: StageData, folds: Folds, *, permutations: int, rng: np.random.Generator) -> AdjustedNull:
+    """Conditional randomisation of the stage given the adjusters, and Freedman–Lane permutation, with refits.
+
+    A group becomes one more (categorical) adjuster.
 
     Sources: Candès et al., J. R. Stat. Soc. B 80 (2018) 551; Freedman & Lane, J. Bus. Econ. Stat. 1 (1983)
     292.
@@ -59,32 +75,58 @@ def adjusted_tests(
     probability = stage_given_adjusters(basis.matrix, d.codes)
     beyond = cross_fit(d.X, folds, basis=basis.matrix)
     Q = residual_projector(basis.matrix)
-
-    observed = float(_statistic(beyond, Q, d.y)[0])
     null = np.empty(0)
     for size in chunks(d.n, permutations):
         drawn = redrawn_stages(probability, size, rng)
         null = np.append(null, _statistic(beyond, Q, drawn.astype(float)))
-    second = _freedman_lane(beyond, Q, d, permutations, rng)
-    p_conditional, p_freedman_lane = (
-        permutation_p_value(observed, null),
-        permutation_p_value(observed, second),
+    return AdjustedNull(
+        columns=tuple(str(c) for c in table.columns),
+        basis=basis,
+        probability=probability,
+        beyond=beyond,
+        observed=float(_statistic(beyond, Q, d.y)[0]),
+        conditional=null,
+        freedman_lane=_freedman_lane(beyond, Q, d, permutations, rng),
     )
-    gain = _gain(d, basis.matrix, folds, probability, beyond.directions, rng)
+
+
+def adjusted_tests(
+    scores: np.ndarray,
+    d: StageData,
+    folds: Folds,
+    *,
+    permutations: int,
+    rng: np.random.Generator,
+    alpha: float,
+    trend: Trend,
+) -> Adjusters:
+    """Adjusters-only baseline, both adjusted tests, strata and added value; the verdict needs them together.
+
+    `scores` [n]: the unadjusted out-of-fold scores.
+    """
+    tests = adjusted_null(d, folds, permutations=permutations, rng=rng)
+    observed, null = tests.observed, tests.conditional
+    gain = _gain(d, tests.basis.matrix, folds, tests.probability, tests.beyond, rng)
     detectable = float(np.quantile(null, 1 - alpha) + norm.ppf(POWER) * null.std())
     stratified, strata = _within_strata(scores, d)
     upper = observed + float(norm.ppf(0.975) * null.std())
     verdict, disagreement = _verdict(
-        p_conditional, p_freedman_lane, gain, upper=upper, detectable=detectable, trend=trend, alpha=alpha
+        tests.p_conditional,
+        tests.p_freedman_lane,
+        gain,
+        upper=upper,
+        detectable=detectable,
+        trend=trend,
+        alpha=alpha,
     )
     return Adjusters(
-        columns=tuple(str(c) for c in table.columns),
-        basis=basis.description,
+        columns=tests.columns,
+        basis=tests.basis.description,
         baseline_concordance=gain.baseline,
         baseline_ci=gain.baseline_ci,
         adjusted_statistic=observed,
-        p_conditional=p_conditional,
-        p_freedman_lane=p_freedman_lane,
+        p_conditional=tests.p_conditional,
+        p_freedman_lane=tests.p_freedman_lane,
         stratified_concordance=stratified,
         strata=strata,
         combined_concordance=gain.combined,
@@ -95,7 +137,7 @@ def adjusted_tests(
         relevant_gain=_relevant_gain(gain, trend),
         verdict=verdict,
         disagreement=disagreement,
-        cautions=basis.cautions,
+        cautions=tests.basis.cautions,
     )
 
 
@@ -138,55 +180,76 @@ def _gain(
     basis: np.ndarray,
     folds: Folds,
     probability: np.ndarray,
-    directions: float,
+    beyond: CrossFit,
     rng: np.random.Generator,
 ) -> _Gain:
-    redrawn = redrawn_stages(probability, INTERVAL_DRAWS, rng)
-    redrawn = redrawn[:, [np.unique(column).size == d.n_stages for column in redrawn.T]]
-    permuted = permuted_columns(d.codes, INTERVAL_DRAWS, rng)
-    codes = np.column_stack([d.codes, redrawn[:, : JACKKNIVES - 1], permuted, redrawn[:, JACKKNIVES - 1 :]])
-    pairs = held_out_pairs(d.X, basis, folds, codes=codes, n_stages=d.n_stages, jackknife=2 * JACKKNIVES)
-    is_permuted = np.zeros(codes.shape[1], dtype=bool)
-    first = 1 + min(JACKKNIVES - 1, redrawn.shape[1])
-    is_permuted[first : first + permuted.shape[1]] = True
-    is_redrawn = ~is_permuted
-    is_redrawn[0] = False
-    enough = redrawn.shape[1] >= INTERVAL_DRAWS // 2
+    """Both concordances, and their distribution where the score has every strength beside the adjusters."""
+    z = beyond.in_sample(d.y)
+    spread = z.std()
+    z = (z - z.mean()) / spread if spread > 0 else z
+    blocks = [d.codes[:, None], permuted_columns(d.codes, GAIN_DRAWS, rng)]
+    for strength in GAIN_STRENGTHS:
+        drawn = redrawn_stages(_tilted(probability, strength * z), GAIN_DRAWS, rng)
+        blocks.append(drawn[:, [np.unique(column).size == d.n_stages for column in drawn.T]])
+    edges = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    parts = [np.arange(low, high) for low, high in pairwise(edges)]
+    jackknife = np.concatenate([part[:JACKKNIVES] for part in parts[:3]])
+    pairs = held_out_pairs(
+        d.X, basis, folds, codes=np.column_stack(blocks), n_stages=d.n_stages, jackknife=jackknife
+    )
+    enough = min(part.size for part in parts[2:]) >= GAIN_DRAWS // 2
     return _Gain(
         baseline=float(pairs.base[0]),
-        baseline_ci=_baseline_interval(pairs, is_permuted, basis.shape[1], d.n),
+        baseline_ci=_baseline_interval(pairs, jackknife, permuted=parts[1], redrawn=parts[2], n=d.n),
         combined=float(pairs.both[0]),
-        ci=_gain_interval(pairs, is_redrawn, directions) if enough else None,
+        ci=_gain_interval(pairs, parts[2:]) if enough else None,
     )
 
 
-def _baseline_interval(pairs: HeldOutPairs, permuted: np.ndarray, columns: int, n: int) -> Interval:
-    held = np.flatnonzero(permuted[: pairs.base_left.shape[1]])
-    at_null = np.mean([jackknife_variance(pairs.base_left[:, j]) for j in held])
+def _tilted(probability: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """P(stage | adjusters) [n, K] times exp(by · stage), by [n]: the stage also follows the score."""
+    tilted = probability * np.exp(np.outer(by, np.arange(probability.shape[1])))
+    return np.asarray(tilted / tilted.sum(axis=1, keepdims=True))
+
+
+def _baseline_interval(
+    pairs: HeldOutPairs, jackknife: np.ndarray, *, permuted: np.ndarray, redrawn: np.ndarray, n: int
+) -> Interval:
+    """Score interval; what learning adds is known without relation and where the adjusters' own model holds."""
+    fixed = np.array([jackknife_variance(column) for column in pairs.base_left.T])
+    at_null = float(fixed[np.isin(jackknife, permuted)].mean())
+    excess = [
+        max(float(np.mean((pairs.base[permuted] - 0.5) ** 2)) - at_null, 0.0),
+        max(float(pairs.base[redrawn].var() - fixed[np.isin(jackknife, redrawn)].mean()), 0.0),
+    ]
+    reached = max(float(pairs.base[redrawn].mean()), 0.5 + 1e-9)
     variance = concordance_variance_model(
         float(pairs.base[0]),
-        fixed_variance=jackknife_variance(pairs.base_left[:, 0]),
-        fixed_at_null=float(at_null),
-        permuted_variance=float(np.mean((pairs.base[permuted] - 0.5) ** 2)),
-        directions=float(columns),
+        fixed_variance=float(fixed[0]),
+        fixed_at_null=at_null,
+        learning=lambda c0: np.interp(c0, [0.5, reached], excess),
         n=n,
     )
     return invert_score_test(float(pairs.base[0]), variance, bounds=(0.0, 1.0))
 
 
-def _gain_interval(pairs: HeldOutPairs, redrawn: np.ndarray, directions: float) -> Interval:
-    """Score interval of the gain about what noise adds (or costs) when the stage is redrawn given adjusters."""
-    null = pairs.both[redrawn] - pairs.base[redrawn]
-    held = np.flatnonzero(redrawn[: pairs.base_left.shape[1]])
-    at_null = np.mean([paired_variance(pairs.both_left[:, j], pairs.base_left[:, j]) for j in held])
+def _gain_interval(pairs: HeldOutPairs, strengths: Sequence[np.ndarray]) -> Interval:
+    """Candidates of the gain that a test with the variance *at the candidate* keeps.
+
+    A learnt gain varies more where there is more to gain. So its variance is that of the refitted gain among stages
+    drawn from a model in which the score has just the strength that gives the candidate; it is at least the
+    jackknife variance of the fixed scores at hand.
+    """
+    gain = pairs.both - pairs.base
+    reached = np.maximum.accumulate([float(gain[part].mean()) for part in strengths])
+    spread = [float(gain[part].var(ddof=1)) for part in strengths]
     fixed = paired_variance(pairs.both_left[:, 0], pairs.base_left[:, 0])
-    centre, spread = float(null.mean()), float(max(null.var(), at_null))
 
     def variance(g0: np.ndarray) -> np.ndarray:
-        return fixed + (spread - at_null) * learning_weight(g0 - centre, spread, directions)
+        return np.maximum(np.interp(g0, reached, spread), fixed)
 
     base = float(pairs.base[0])
-    return invert_score_test(float(pairs.both[0]) - base, variance, bounds=(-base, 1 - base))
+    return invert_score_test(float(gain[0]), variance, bounds=(-base, 1 - base))
 
 
 def _within_strata(scores: np.ndarray, d: StageData) -> tuple[float | None, str]:

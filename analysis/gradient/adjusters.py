@@ -38,17 +38,18 @@ def is_number(values: pd.Series, n_levels: int, df: int) -> bool:
     return n_levels > df + 1 and np.issubdtype(np.asarray(values.tolist()).dtype, np.number)
 
 
-def adjuster_basis(table: pd.DataFrame) -> AdjusterBasis:
+def adjuster_basis(table: pd.DataFrame, *, patients: int | None = None) -> AdjusterBasis:
     """Natural cubic splines for numbers, indicator columns for categories; collinear columns left out.
 
     A number with no more distinct values than the spline has degrees of freedom + 1 is taken as a category.
-    The basis is made from the adjusters alone, without a look at the stage.
+    The basis is made from the adjusters alone, without a look at the stage. `patients`: the number that sets the
+    freedom of the splines (default: the rows).
 
     Raises:
         AnalysisError: a column with a single value, or with a missing one.
     """
-    n = len(table)
-    levels = {name: _levels(table[name], str(name), n) for name in table.columns}
+    n = len(table) if patients is None else patients
+    levels = {name: _levels(table[name], str(name), len(table)) for name in table.columns}
     numbers = [name for name in table.columns if is_number(table[name], len(levels[name]), spline_df(n))]
     others = sum(len(levels[name]) - 1 for name in table.columns if name not in numbers)
     df = spline_df(n, splines=len(numbers), others=others)

@@ -12,7 +12,6 @@ Statistical Learning*, 2nd ed., §3.4.1; adjusted form by Frisch–Waugh–Lovel
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,9 +44,8 @@ class CrossFit(Protocol):
     @property
     def repeats(self) -> int: ...
 
-    @property
-    def directions(self) -> float:
-        """Number of directions among which the axis is chosen (`effective_directions`)."""
+    def in_sample(self, y: np.ndarray) -> np.ndarray:
+        """Fitted scores [n] of the axis learnt from all patients (`in_sample_scores`)."""
         ...
 
     def scores(self, y: np.ndarray) -> np.ndarray:
@@ -59,16 +57,40 @@ class CrossFit(Protocol):
 class DenseCrossFit:
     """Cross-fitted linear smoother of an ordered stage as one matrix.
 
-    `operator` [n, n]: averaged over repeats, `scores = operator @ y`; every row sums to zero.
+    `operator` [n, n]: averaged over repeats, `scores = operator @ y`; every row sums to zero. X [n, d]: what it was
+    fitted to.
     """
 
     operator: np.ndarray
     repeats: int
-    directions: float
+    X: np.ndarray
+
+    def in_sample(self, y: np.ndarray) -> np.ndarray:
+        """Fitted scores [n] of the axis learnt from all patients."""
+        return in_sample_scores(self.X, y)
 
     def scores(self, y: np.ndarray) -> np.ndarray:
         """Out-of-fold scores [n] or [n, B] of one stage vector or of B of them."""
         return self.operator @ y
+
+
+def in_sample_scores(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Ridge predictions [n] of the patients the ridge was fitted to, X [n, d], with the axis' rule for the penalty."""
+    Z, _ = _standardise(X, X[:1])
+    y, df = y - y.mean(), effective_df(X.shape[0])
+    if Z.shape[1] <= Z.shape[0]:
+        e, V = np.linalg.eigh(Z.T @ Z)
+        e = np.maximum(e, 0.0)
+        return np.asarray(Z @ (V @ ((V.T @ (Z.T @ y)) / (e + ridge_penalty(e, df)))))
+    e, U = np.linalg.eigh(Z @ Z.T)
+    e = np.maximum(e, 0.0)
+    return np.asarray(U @ (e / (e + ridge_penalty(e, df)) * (U.T @ y)))
+
+
+def beyond_basis(X: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Residuals of X [n, d] on a basis [n, q] and an intercept."""
+    B = with_intercept(basis)
+    return np.asarray(X - B @ (np.linalg.pinv(B) @ X))
 
 
 def effective_directions(X: np.ndarray, *, basis: np.ndarray | None = None) -> float:
@@ -78,8 +100,7 @@ def effective_directions(X: np.ndarray, *, basis: np.ndarray | None = None) -> f
     With a basis, of what X holds beyond it.
     """
     if basis is not None:
-        B = with_intercept(basis)
-        X = X - B @ (np.linalg.pinv(B) @ X)
+        X = beyond_basis(X, basis)
     Z, _ = _standardise(X, X[:1])
     gram = Z.T @ Z if X.shape[1] <= X.shape[0] else Z @ Z.T
     e = np.maximum(np.linalg.eigvalsh(gram), 0.0)
@@ -88,20 +109,24 @@ def effective_directions(X: np.ndarray, *, basis: np.ndarray | None = None) -> f
 
 
 def ridge_penalty(eigenvalues: np.ndarray, df: float) -> float:
-    """Penalty λ with Σ e / (e + λ) = df (bisection on log λ); ~0 when df exceeds the rank."""
+    """Penalty λ with Σ e / (e + λ) = df (safeguarded Newton steps on log λ); ~0 when df exceeds the rank."""
     e = eigenvalues[eigenvalues > eigenvalues.max(initial=0.0) * 1e-12]
     if e.size == 0:
         return 1.0
-    low, high = e.min() * 1e-10, e.sum() / df * 10 + e.max()
-    if np.sum(e / (e + low)) <= df:
-        return float(low)
+    low, high = np.log(e.min() * 1e-10), np.log(e.sum() / df * 10 + e.max())
+    if np.sum(e / (e + np.exp(low))) <= df:
+        return float(np.exp(low))
+    at = np.log(e.sum() / df)
     for _ in range(100):
-        middle = np.sqrt(low * high)
-        if np.sum(e / (e + middle)) > df:
-            low = middle
-        else:
-            high = middle
-    return float(np.sqrt(low * high))
+        shrunk = e / (e + np.exp(at))
+        excess = shrunk.sum() - df
+        low, high = (at, high) if excess > 0 else (low, at)
+        step = excess / np.sum(shrunk * (1 - shrunk))
+        following = at + step if low < at + step < high else (low + high) / 2
+        if abs(following - at) < 1e-15 * max(abs(at), 1.0) or high - low < 1e-15:
+            break
+        at = following
+    return float(np.exp(at))
 
 
 def _standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -160,27 +185,12 @@ def cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -
             return ridge_gain(X[train], X[test])
         return adjusted_gain(X[train], X[test], basis_train=basis[train], basis_test=basis[test])
 
-    return _assemble(folds, gain, directions=effective_directions(X, basis=basis))
-
-
-def cross_fit_basis(basis: np.ndarray, folds: Folds) -> CrossFit:
-    """Cross-fitted least squares of the stage on a basis [n, q] alone: the adjusters-only baseline."""
-    if is_factored(folds.n, basis.shape[1]):
-        from analysis.gradient.large import factored_basis_fit
-
-        return factored_basis_fit(basis, folds)
-    return _assemble(
-        folds, lambda train, test: basis_gain(basis[train], basis[test]), directions=float(basis.shape[1])
-    )
-
-
-def _assemble(
-    folds: Folds, gain: Callable[[np.ndarray, np.ndarray], np.ndarray], *, directions: float
-) -> DenseCrossFit:
     operator = np.zeros((folds.n, folds.n))
     for train, test in folds:
         operator[np.ix_(test, train)] += gain(train, test)
-    return DenseCrossFit(operator / folds.repeats, folds.repeats, directions)
+    return DenseCrossFit(
+        operator / folds.repeats, folds.repeats, X if basis is None else beyond_basis(X, basis)
+    )
 
 
 def with_intercept(basis: np.ndarray) -> np.ndarray:

@@ -1,14 +1,12 @@
-"""Several embeddings on the same patients and folds, and the adjusters alone beside them: paired differences.
+"""Several embeddings on the same patients and folds: paired differences.
 
-The interval of a difference inverts nothing: it is estimate ± t √V with
+The interval of a difference is estimate ± t √V with
 
-    V = F + Σ_i w_i L_i − 2 √(w_a w_b) C,    w_i = 1 / (1 + max(|c_i − null_i| / √P_i − 1.5, 0)²),
+    V = F + L_a + L_b − 2 r √(L_a L_b),
 
-F the paired jackknife variance for fixed scores, P_i the variance of embedding i's refitted concordance when the
-stage is permuted (the same permutations for all), L_i the part of it that comes from learning the axis, and C the
-part of the covariance that does. An axis with a strong signal (taken 1.5 standard errors down) is well determined
-and its learning variance goes; what two embeddings share in it cancels. It is a model; its coverage is simulated in
-`tests/benchmarks/gradient_coverage.py`.
+F the paired jackknife variance for fixed scores, L what learning an axis adds at its own concordance
+(`gradient.learning`; not below 0 here), and r the correlation of the parts that come from learning when the stage is
+permuted (the same permutations for both). Its coverage is simulated in `tests/benchmarks/gradient_coverage.py`.
 """
 
 from __future__ import annotations
@@ -21,17 +19,18 @@ from scipy.stats import t
 
 from analysis.gradient.axis import CrossFit
 from analysis.gradient.data import StageData
+from analysis.gradient.intervals import invert_score_test, score_concordance_model
+from analysis.gradient.learning import LearningCurve, learning_curve
 from analysis.gradient.rank_statistics import concordance, concordant_share
 from analysis.resampling import chunks, permutation_p_value, permuted_columns
 from analysis.results import Interval
 
 FIXED_DRAWS = 50  # permutations for which the variance with fixed scores is worked out
-ADJUSTERS_ALONE = "adjusters alone"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One embedding (or the adjusters alone): its concordance and trend test on the common patients."""
+    """One embedding: its concordance and trend test on the common patients."""
 
     name: str
     embedding_id: str | None
@@ -80,7 +79,7 @@ class JointNull:
     """Concordances of all candidates under the same permutations of the stage, and what fixed scores would give.
 
     n: patients; observed [m]; null [m, B]; fixed [m, m]: jackknife covariance at the estimates; fixed_null [m, m]:
-    its mean under permutation.
+    its mean under permutation; curves: what learning adds to each.
     """
 
     observed: np.ndarray
@@ -88,23 +87,25 @@ class JointNull:
     fixed: np.ndarray
     fixed_null: np.ndarray
     n: int
+    curves: tuple[LearningCurve, ...]
 
     def learning(self) -> np.ndarray:
-        """[m, m] covariance from learning the axes, shrunk by each axis' signal-to-noise ratio."""
+        """[m, m] covariance from learning the axes, each at its own concordance."""
         extra = np.cov(self.null).reshape(self.fixed.shape) - self.fixed_null
-        own = np.maximum(np.diagonal(extra), 0.0)
-        spread = np.maximum(np.var(self.null, axis=1), np.diagonal(self.fixed_null))
-        signal = np.abs(self.observed - self.null.mean(axis=1)) / np.sqrt(spread)
-        weight = 1.0 / (1.0 + np.maximum(signal - 1.5, 0.0) ** 2)
-        limit = np.sqrt(np.outer(own, own))
-        extra = np.clip(extra, -limit, limit)
-        np.fill_diagonal(extra, own)
-        return np.asarray(extra * np.sqrt(np.outer(weight, weight)))
+        own = np.sqrt(np.maximum(np.diagonal(extra), 1e-300))
+        correlation = np.clip(extra / np.outer(own, own), -1.0, 1.0)
+        np.fill_diagonal(correlation, 1.0)
+        here = [
+            np.sqrt(max(float(curve.at(c)), 0.0)) for curve, c in zip(self.curves, self.observed, strict=True)
+        ]
+        return np.asarray(correlation * np.outer(here, here))
 
     def variance(self, a: int, b: int) -> float:
         """Variance of the difference of two candidates' concordances."""
         total = self.fixed + self.learning()
-        return float(max(total[a, a] + total[b, b] - 2 * total[a, b], 0.0))
+        both = total[a, a] + total[b, b]
+        value = both - 2 * total[a, b]
+        return float(value) if value > 1e-12 * both else 0.0  # rounding
 
 
 def joint_null(
@@ -126,12 +127,18 @@ def joint_null(
         for b in range(min(size, FIXED_DRAWS - done)):
             fixed_null += jackknife_covariance([s[:, b] for s in refitted], drawn[:, b], K, groups=d.groups)
             done += 1
+    stream = int(rng.integers(2**32))  # the same draws for all, so that equal embeddings differ by nothing
+    nulls = np.array([np.concatenate(own) for own in null])
     return JointNull(
         observed=np.array([float(concordance(s, d.codes, K, groups=d.groups)) for s in observed_scores]),
-        null=np.array([np.concatenate(own) for own in null]),
+        null=nulls,
         fixed=jackknife_covariance(observed_scores, d.codes, K, groups=d.groups),
         fixed_null=fixed_null / max(done, 1),
         n=d.n,
+        curves=tuple(
+            learning_curve(axis, d, rng=np.random.default_rng(stream), null=own)
+            for axis, own in zip(axes, nulls, strict=True)
+        ),
     )
 
 
@@ -154,6 +161,7 @@ def compare(
     permutations: int,
     rng: np.random.Generator,
     known: Mapping[str, tuple[Interval | None, float]] | None = None,
+    alpha: float = 0.05,
 ) -> Comparison:
     """Concordance of every candidate, and all paired differences.
 
@@ -172,7 +180,7 @@ def compare(
         for c, o, ci, p_i, h in zip(candidates, joint.observed, intervals, p, holm, strict=True)
     )
     pairs = _all_pairs(candidates, joint)
-    return Comparison(d.n, permutations, embeddings, pairs, _verdict(embeddings, pairs))
+    return Comparison(d.n, permutations, embeddings, pairs, _verdict(embeddings, pairs, alpha))
 
 
 def _all_pairs(candidates: Sequence[Candidate], joint: JointNull) -> tuple[Difference, ...]:
@@ -197,15 +205,12 @@ def paired_difference(joint: JointNull, a: int, b: int) -> tuple[float, Interval
 
 def score_interval(joint: JointNull, i: int, axis: CrossFit, d: StageData) -> Interval:
     """Interval of candidate i's concordance, as the main trend's (`gradient.intervals`)."""
-    from analysis.gradient.intervals import invert_score_test, score_concordance_model
-
     value = float(joint.observed[i])
     variance = score_concordance_model(
         value,
         axis.scores(d.centred(d.codes)),
         d.codes,
-        permuted_variance=float(np.mean((joint.null[i] - 0.5) ** 2)),
-        directions=axis.directions,
+        learning=joint.curves[i].at,
         groups=d.groups,
     )
     return invert_score_test(value, variance, bounds=(0.0, 1.0))
@@ -224,12 +229,12 @@ def holm_adjusted(p: Sequence[float]) -> list[float]:
     return [float(v) for v in adjusted]
 
 
-def _verdict(embeddings: Sequence[Compared], pairs: Sequence[Difference]) -> str:
+def _verdict(embeddings: Sequence[Compared], pairs: Sequence[Difference], alpha: float) -> str:
     best = max(embeddings, key=lambda e: e.concordance)
     beaten = [
         d.second if d.first == best.name else d.first
         for d in pairs
-        if d.p_holm < 0.05 and best.name in (d.first, d.second)
+        if d.p_holm < alpha and best.name in (d.first, d.second)
     ]
     if not beaten:
         return f"none is shown to order the stages better than {_the_other(embeddings)} (after Holm's correction)"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.gradient.axis import effective_df, effective_directions, ridge_penalty, with_intercept
+from analysis.gradient.axis import effective_df, in_sample_scores, ridge_penalty, with_intercept
 from analysis.splits import Folds
 
 COLUMNS = 256  # stage vectors refitted at once: n × 256 and d × 256 doubles
@@ -38,7 +38,10 @@ class FactoredCrossFit:
     B: np.ndarray
     parts: tuple[_Fold, ...]
     repeats: int
-    directions: float
+
+    def in_sample(self, y: np.ndarray) -> np.ndarray:
+        """Fitted scores [n] of the axis learnt from all patients."""
+        return in_sample_scores(self.X - self.B @ (np.linalg.pinv(self.B) @ self.X), y)
 
     def scores(self, y: np.ndarray) -> np.ndarray:
         """Out-of-fold scores [n] or [n, B] of one stage vector or of B of them."""
@@ -51,37 +54,20 @@ class FactoredCrossFit:
 
     def _block(self, Y: np.ndarray) -> np.ndarray:
         out = np.zeros(Y.shape)
-        XtY, BtY = self.X.T @ Y, self.B.T @ Y  # [d, b], [q + 1, b]
+        for part, held in zip(self.parts, self.fold_scores(Y), strict=True):
+            out[part.test] += held
+        return out / self.repeats
+
+    def fold_scores(self, Y: np.ndarray) -> Iterator[np.ndarray]:
+        """Scores [m, B] of the held-out rows of every fold, in the order of the folds, for Y [n, B]."""
+        XtY, BtY = self.X.T @ Y, self.B.T @ Y  # [d, B], [q + 1, B]
         for part in self.parts:
             X_test, B_test, Y_test = self.X[part.test], self.B[part.test], Y[part.test]
             right = XtY - X_test.T @ Y_test - part.coefficients.T @ (BtY - B_test.T @ Y_test)
             right *= part.inverse_scale[:, None]
-            weights = part.vectors @ (part.shrinkage[:, None] * (part.vectors.T @ right))  # [d, b]
+            weights = part.vectors @ (part.shrinkage[:, None] * (part.vectors.T @ right))  # [d, B]
             weights *= part.inverse_scale[:, None]
-            out[part.test] += X_test @ weights - B_test @ (part.coefficients @ weights)
-        return out / self.repeats
-
-
-@dataclass(frozen=True, eq=False)
-class FactoredBasisFit:
-    """Cross-fitted least squares on a basis B [n, q + 1] alone."""
-
-    B: np.ndarray
-    parts: tuple[tuple[np.ndarray, np.ndarray], ...]  # held-out rows, inverse of the training cross-products
-    repeats: int
-    directions: float
-
-    def scores(self, y: np.ndarray) -> np.ndarray:
-        """Out-of-fold scores [n] or [n, B], about the mean of the training fold."""
-        Y = np.asarray(y, dtype=float)
-        Y = Y[:, None] if y.ndim == 1 else Y
-        out, BtY, total = np.zeros(Y.shape), self.B.T @ Y, Y.sum(axis=0)
-        for test, inverse in self.parts:
-            held = Y[test]
-            coefficients = inverse @ (BtY - self.B[test].T @ held)
-            out[test] += self.B[test] @ coefficients - (total - held.sum(axis=0)) / (len(Y) - test.size)
-        out /= self.repeats
-        return out[:, 0] if y.ndim == 1 else out
+            yield X_test @ weights - B_test @ (part.coefficients @ weights)
 
 
 def factored_cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None = None) -> FactoredCrossFit:
@@ -108,15 +94,7 @@ def factored_cross_fit(X: np.ndarray, folds: Folds, *, basis: np.ndarray | None 
         e, V = e[kept], V[:, kept]
         shrinkage = 1.0 / (e + ridge_penalty(e, effective_df(train.size)))
         parts.append(_Fold(test, coefficients, inverse_scale, V, shrinkage))
-    return FactoredCrossFit(Z, B, tuple(parts), folds.repeats, effective_directions(Z, basis=basis))
-
-
-def factored_basis_fit(basis: np.ndarray, folds: Folds) -> FactoredBasisFit:
-    """As `analysis.gradient.axis.cross_fit_basis`, without the n × n operator; basis [n, q]."""
-    B = with_intercept(basis)
-    inner = B.T @ B
-    parts = [(test, np.linalg.pinv(inner - B[test].T @ B[test], hermitian=True)) for _, test in folds]
-    return FactoredBasisFit(B, tuple(parts), folds.repeats, float(basis.shape[1]))
+    return FactoredCrossFit(Z, B, tuple(parts), folds.repeats)
 
 
 def _blocks(columns: int) -> Iterator[slice]:

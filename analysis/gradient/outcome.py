@@ -80,6 +80,7 @@ def outcome_models(
     event_value: str | None = None,
     unit: str | None = None,
     seed: int = 0,
+    alpha: float = 0.05,
 ) -> Outcome:
     """Cox models of the score alone, with the stage, and with stage and adjusters.
 
@@ -127,7 +128,7 @@ def outcome_models(
         models=tuple(models),
         held_out_gain=gain,
         held_out_folds=f"5 folds × {GAIN_REPEATS} repeats",
-        verdict=_verdict(models),
+        verdict=_verdict(models, alpha),
         warnings=tuple(said),
     )
 
@@ -224,14 +225,14 @@ def _warn(models: Sequence[CoxModel], said: list[str]) -> None:
             )
 
 
-def _verdict(models: Sequence[CoxModel]) -> str:
+def _verdict(models: Sequence[CoxModel], alpha: float) -> str:
     alone, largest = models[0], models[-1]
-    if alone.p_value >= 0.05:
+    if alone.p_value >= alpha:
         return "the score is not shown to tell the outcome"
     direction = "worse" if alone.hazard_ratio > 1 else "better"
     if largest is alone:
         return f"a later stage score goes with a {direction} outcome"
-    held = (largest.p_value < 0.05) and ((largest.hazard_ratio > 1) == (alone.hazard_ratio > 1))
+    held = (largest.p_value < alpha) and ((largest.hazard_ratio > 1) == (alone.hazard_ratio > 1))
     beside = largest.name.removeprefix("with ")
     shown = f"also beside {beside}" if held else f"but nothing is shown beside {beside}"
     return f"a later stage score goes with a {direction} outcome, {shown}"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
-
-from analysis.gradient.axis import CrossFit
-from analysis.gradient.data import StageData
-from analysis.gradient.intervals import score_concordance_model
-from analysis.gradient.rank_statistics import concordance
 
 POINTS = 51
 
@@ -28,22 +24,14 @@ class PowerCurve:
     power: tuple[float, ...]
 
 
-def power_curve(axis: CrossFit, d: StageData, null: np.ndarray, *, alpha: float) -> PowerCurve:
-    """Normal approximation with the variance that also makes the interval of the concordance.
+def power_curve(
+    variance: Callable[[np.ndarray], np.ndarray], null: np.ndarray, *, alpha: float
+) -> PowerCurve:
+    """Normal approximation with the variance (by true concordance) that also makes the interval of the concordance.
 
     `null` [B]: the refitted permutation distribution. The minimum detectable concordance is where this curve
     reaches 80 %.
     """
-    scores = axis.scores(d.centred(d.codes))
-    observed = float(concordance(scores, d.codes, d.n_stages, groups=d.groups))
-    variance = score_concordance_model(
-        observed,
-        scores,
-        d.codes,
-        permuted_variance=float(np.mean((null - 0.5) ** 2)),
-        directions=axis.directions,
-        groups=d.groups,
-    )
     critical = float(np.quantile(null, 1 - alpha))
     candidates = np.linspace(0.5, 1.0, POINTS)
     spread = np.sqrt(np.maximum(variance(candidates), 1e-300))

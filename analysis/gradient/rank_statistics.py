@@ -113,6 +113,12 @@ def paired_variance(left: np.ndarray, other: np.ndarray) -> float:
     return jackknife_variance(left - other)
 
 
+def stage_counts(codes: np.ndarray, n_stages: int, groups: np.ndarray | None) -> np.ndarray:
+    """Patients by stage [1, K], or by group and stage [G, K]."""
+    levels = [codes] if groups is None else [codes[groups == g] for g in np.unique(groups)]
+    return np.stack([np.bincount(level, minlength=n_stages) for level in levels])
+
+
 def null_concordance_variance(counts: np.ndarray) -> float:
     """Variance of the concordance of fixed, untied scores when the stage is exchangeable.
 
@@ -161,46 +167,41 @@ def standardised_stage_means(scores: np.ndarray, codes: np.ndarray, n_stages: in
     return value[:, 0] if single else value
 
 
-def step_differences(
+def step_statistic(
     scores: np.ndarray,
     codes: np.ndarray,
     pair: tuple[int, int],
     *,
     n_stages: int,
     groups: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of two stages' mean scores [B], in within-stage SDs and as Welch's t (later minus earlier).
+) -> np.ndarray:
+    """Difference of two stages' mean scores (later minus earlier) as Welch's t [B]; with groups, in pooled SDs.
 
     Args:
         scores, codes: [n, B].
-        groups: [n]; differences are taken within each group and averaged with weights n_a n_b / (n_a + n_b), and
-            the second value is then in pooled SDs too.
+        groups: [n]; differences are taken within each group and averaged with weights n_a n_b / (n_a + n_b).
 
     Source: Welch, Biometrika 34 (1947) 28; studentised permutation, Janssen, Stat. Probab. Lett. 36 (1997) 9.
     """
     everyone = np.arange(scores.shape[0])
     parts = [everyone] if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]
     difference, weight, square, df = 0.0, 0.0, 0.0, 0
-    spread: dict[int, np.ndarray] = {}
+    error = np.zeros(0)
     for part in parts:
         S, Y = scores[part], codes[part]
-        means, counts = {}, {}
-        for k in range(n_stages):
+        means, counts, within = {}, {}, {}
+        for k in range(n_stages) if groups is not None else pair:
             here = np.equal(Y, k)
             count = np.count_nonzero(here, axis=0)
             inside = np.where(here, S, 0.0)
             means[k], counts[k] = inside.sum(axis=0) / np.maximum(count, 1), count
-            within = np.maximum((inside**2).sum(axis=0) - count * means[k] ** 2, 0.0)
-            square = square + within
-            spread[k] = within / np.maximum(count - 1, 1) / np.maximum(count, 1)
+            within[k] = np.maximum((inside**2).sum(axis=0) - count * means[k] ** 2, 0.0)
+            square = square + within[k]
         a, b = pair
+        error = sum(within[k] / np.maximum(counts[k] - 1, 1) / np.maximum(counts[k], 1) for k in pair)
         w = counts[a] * counts[b] / np.maximum(counts[a] + counts[b], 1)
         difference, weight = difference + w * (means[b] - means[a]), weight + w
         df += part.size - np.unique(Y[:, 0]).size
     raw = difference / np.maximum(weight, 1e-300)
-    sd = np.sqrt(square / max(df, 1))
-    in_sds = np.divide(raw, sd, out=np.zeros_like(raw), where=sd > 0)
-    if groups is not None:
-        return in_sds, in_sds
-    error = np.sqrt(spread[pair[0]] + spread[pair[1]])
-    return in_sds, np.divide(raw, error, out=np.zeros_like(raw), where=error > 0)
+    scale = np.sqrt(error) if groups is None else np.sqrt(square / max(df, 1))
+    return np.divide(raw, scale, out=np.zeros_like(raw), where=scale > 0)

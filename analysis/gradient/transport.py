@@ -25,6 +25,7 @@ from analysis.gradient.rank_statistics import (
     concordance_variance,
     kendall_tau_b,
     null_concordance_variance,
+    stage_counts,
     standardised_stage_means,
 )
 from analysis.gradient.result import StageRow
@@ -278,7 +279,7 @@ def _fixed_score_variance(
 ) -> tuple[float, Callable[[np.ndarray], np.ndarray]]:
     """The concordance, and the variance of its estimate as a function of a candidate c0."""
     estimate, n = float(concordance(scores, codes, n_stages, groups=groups)), codes.size
-    exchangeable = 4 * null_concordance_variance(_counts(codes, n_stages, groups))
+    exchangeable = 4 * null_concordance_variance(stage_counts(codes, n_stages, groups))
     prior = 0.5 / n  # matters near a perfect order only, where the jackknife sees no spread
     unit = (concordance_variance(scores, codes, n_stages, groups=groups) + prior * exchangeable) / (
         estimate * (1 - estimate) + prior
@@ -289,12 +290,6 @@ def _fixed_score_variance(
         return unit * c0 * (1 - c0)
 
     return estimate, variance
-
-
-def _counts(codes: np.ndarray, n_stages: int, groups: np.ndarray | None) -> np.ndarray:
-    """Patients by stage [K], or by group and stage [G, K]."""
-    levels = [codes] if groups is None else [codes[groups == g] for g in np.unique(groups)]
-    return np.stack([np.bincount(level, minlength=n_stages) for level in levels])
 
 
 def _detectable(scores: np.ndarray, d: StageData, null: np.ndarray, alpha: float) -> float:

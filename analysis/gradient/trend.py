@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import norm
 
 from analysis.gradient.axis import CrossFit, DenseCrossFit, cross_fit
+from analysis.gradient.contrasts import StageContrasts
 from analysis.gradient.data import StageData
-from analysis.gradient.intervals import difference_interval, invert_score_test, score_concordance_model
+from analysis.gradient.intervals import invert_score_test, score_concordance_model, student_interval
+from analysis.gradient.learning import LearningCurve, learning_curve
 from analysis.gradient.rank_statistics import (
     concordance,
     isotonic_means,
     kendall_tau_b,
     standardised_stage_means,
-    step_differences,
+    step_statistic,
 )
 from analysis.gradient.result import StageRow, Step, Strict, Trend
 from analysis.resampling import chunks, exact_floor, permutation_p_value, permuted_columns
@@ -37,8 +41,9 @@ class TrendOutcome:
 
     trend: Trend
     null: np.ndarray
-    stage_mean_variance: np.ndarray  # [K], of the refitted standardised stage means under permutation
-    signal_to_noise: float
+    variance: Callable[[np.ndarray], np.ndarray]  # of the concordance, by the true one
+    contrasts: StageContrasts
+    learning: LearningCurve
     minimum_detectable: float | None
     controls: dict[str, Any]
 
@@ -53,16 +58,12 @@ def trend_test(
     scores = axis.scores(d.centred(d.codes))
     observed = float(concordance(scores, d.codes, d.n_stages, groups=d.groups))
     null = np.empty(0)
-    mean_square = np.zeros(d.n_stages)
     for size in chunks(d.n, permutations):
         drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
-        refitted = axis.scores(d.centred(drawn))
-        null = np.append(null, concordance(refitted, drawn, d.n_stages, groups=d.groups))
-        mean_square += (standardised_stage_means(refitted, drawn, d.n_stages) ** 2).sum(axis=1)
-    spread = float(np.mean((null - 0.5) ** 2))  # about 0.5, so that a small-sample bias counts as error
-    variance = score_concordance_model(
-        observed, scores, d.codes, permuted_variance=spread, directions=axis.directions, groups=d.groups
-    )
+        null = np.append(null, concordance(axis.scores(d.centred(drawn)), drawn, d.n_stages, groups=d.groups))
+    contrasts = StageContrasts.of(d, _compared_pairs(scores, d))
+    learning = learning_curve(axis, d, rng=rng, null=null, contrasts=contrasts)
+    variance = score_concordance_model(observed, scores, d.codes, learning=learning.at, groups=d.groups)
     trend = Trend(
         concordance=observed,
         ci=invert_score_test(observed, variance, bounds=(0.0, 1.0)),
@@ -78,11 +79,33 @@ def trend_test(
     return TrendOutcome(
         trend=trend,
         null=null,
-        stage_mean_variance=mean_square / permutations,
-        signal_to_noise=abs(observed - 0.5) / float(np.sqrt(spread)) if spread > 0 else 0.0,
+        variance=variance,
+        contrasts=contrasts,
+        learning=learning,
         minimum_detectable=_detectable_concordance(null, variance, alpha),
         controls=_controls(axis, d, null, rng),
     )
+
+
+def trend_null(axis: CrossFit, d: StageData, *, permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """[B] concordances of axes refitted to permuted stages."""
+    null = np.empty(0)
+    for size in chunks(d.n, permutations):
+        drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
+        null = np.append(null, concordance(axis.scores(d.centred(drawn)), drawn, d.n_stages, groups=d.groups))
+    return null
+
+
+def _compared_pairs(scores: np.ndarray, d: StageData) -> list[tuple[int, int]]:
+    """Neighbouring stages, and the pair that falls furthest."""
+    pairs = list(pairwise(range(d.n_stages)))
+    fall = _largest_fall(standardised_stage_means(scores, d.codes, d.n_stages))
+    return pairs if fall in pairs else [*pairs, fall]
+
+
+def _largest_fall(means: np.ndarray) -> tuple[int, int]:
+    pairs = [(a, b) for a in range(means.size) for b in range(a + 1, means.size)]
+    return max(pairs, key=lambda p: float(means[p[0]] - means[p[1]]))
 
 
 def _no_less_than_exact(p: float, codes: np.ndarray, groups: np.ndarray | None) -> float:
@@ -153,9 +176,11 @@ def step_tests(
     The statistic is Welch's t of the refitted scores, so that stages of unequal spread are compared fairly.
     """
     scores = axis.scores(d.centred(d.codes))
+    intervals = _ContrastIntervals(scores, d, trend)
     steps, warnings = [], []
-    for k in range(d.n_stages - 1):
-        pair = _Pair(axis, d, scores, (k, k + 1), permutations, rng)
+    for pair in pairwise(range(d.n_stages)):
+        k = pair[0]
+        statistic, null = step_null(axis, d, scores, pair, permutations=permutations, rng=rng)
         members = (d.codes == k) | (d.codes == k + 1)
         name = f"{d.order[k]} → {d.order[k + 1]}"
         groups = None if d.groups is None else d.groups[members]
@@ -167,65 +192,75 @@ def step_tests(
                 to_stage=d.order[k + 1],
                 n_from=int(d.counts[k]),
                 n_to=int(d.counts[k + 1]),
-                difference=pair.difference,
-                ci=pair.interval(LEVEL),
-                p_value=_no_less_than_exact(
-                    permutation_p_value(pair.statistic, pair.null), d.codes[members], groups
-                ),
+                difference=intervals.estimate(pair),
+                ci=intervals.of(pair, LEVEL),
+                p_value=_no_less_than_exact(permutation_p_value(statistic, null), d.codes[members], groups),
                 auc=float(concordance(scores[members], d.codes[members] - k, 2, groups=groups)),
             )
         )
     warnings += _spread_warning(scores, d)
     means = standardised_stage_means(scores, d.codes, d.n_stages)
-    strict = _strict(
-        axis, d, scores, means, tuple(steps), trend.trend, permutations=permutations, rng=rng, alpha=alpha
+    strict = _strict(d, means, tuple(steps), intervals, trend=trend.trend, alpha=alpha)
+    rows = tuple(
+        StageRow(label, int(d.counts[k]), float(means[k]), intervals.of_mean(k))
+        for k, label in enumerate(d.order)
     )
-    rows = _stage_rows(d, scores, means, trend, axis.directions)
     return StepOutcome(rows, tuple(steps), strict, _standardised(scores, d), tuple(warnings))
 
 
-class _Pair:
-    """Two stages: their difference, its refitted permutation distribution, and intervals from both."""
+class _ContrastIntervals:
+    """Intervals of stage means and differences: variance for fixed scores, and what learning the axis adds."""
 
-    def __init__(
-        self,
-        axis: CrossFit,
-        d: StageData,
-        scores: np.ndarray,
-        pair: tuple[int, int],
-        permutations: int,
-        rng: np.random.Generator,
-    ) -> None:
-        difference, statistic = _step(scores[:, None], d.codes[:, None], d, pair)
-        self.difference, self.statistic = float(difference[0]), float(statistic[0])
-        members = np.flatnonzero((d.codes == pair[0]) | (d.codes == pair[1]))
-        groups = None if d.groups is None else d.groups[members]
-        in_sds, self.null = np.empty(0), np.empty(0)
-        for size in chunks(d.n, permutations):
-            drawn = np.repeat(d.codes[:, None], size, axis=1)
-            drawn[members] = permuted_columns(d.codes[members], size, rng, groups=groups)
-            sds, t = _step(_refitted(axis, d, scores, drawn, members), drawn, d, pair)
-            in_sds, self.null = np.append(in_sds, sds), np.append(self.null, t)
-        self._fixed, self._fixed_at_null = _fixed_variances(scores, d, pair)
-        self._permuted = float(np.mean(in_sds**2))
-        self._directions, self._n = axis.directions, d.n
+    def __init__(self, scores: np.ndarray, d: StageData, trend: TrendOutcome) -> None:
+        self._contrasts = trend.contrasts
+        self._values = trend.contrasts.values(scores[:, None], d.codes[:, None])[:, 0]
+        self._fixed, self._df = trend.contrasts.variances(scores, d.codes)
+        self._learning = trend.learning.of_contrasts(trend.trend.concordance)
+        self._means = d.groups is None
 
-    def interval(self, level: float) -> Interval | None:
-        if not np.isfinite(self._fixed):
-            return None
-        return difference_interval(
-            self.difference,
-            fixed=self._fixed,
-            fixed_at_null=self._fixed_at_null,
-            permuted_variance=self._permuted,
-            directions=self._directions,
-            n=self._n,
+    def estimate(self, pair: tuple[int, int]) -> float:
+        return float(self._values[self._contrasts.index(pair)])
+
+    def of(self, pair: tuple[int, int], level: float) -> Interval | None:
+        return self._interval(self._contrasts.index(pair), level)
+
+    def of_mean(self, k: int) -> Interval | None:
+        """None within groups, where a mean over groups answers no question."""
+        return self._interval(k, LEVEL) if self._means else None
+
+    def _interval(self, i: int, level: float) -> Interval | None:
+        return student_interval(
+            float(self._values[i]),
+            fixed=float(self._fixed[i]),
+            learning=float(self._learning[i]),
+            df=float(self._df[i]),
             level=level,
         )
 
 
-def _step(scores: np.ndarray, codes: np.ndarray, d: StageData, pair: tuple[int, int]) -> tuple[Any, Any]:
-    return step_differences(scores, codes, pair, n_stages=d.n_stages, groups=d.groups)
+def step_null(
+    axis: CrossFit,
+    d: StageData,
+    scores: np.ndarray,
+    pair: tuple[int, int],
+    *,
+    permutations: int,
+    rng: np.random.Generator,
+) -> tuple[float, np.ndarray]:
+    """Studentised difference of two stages and its refitted permutation distribution [B]."""
+    observed = _step(scores[:, None], d.codes[:, None], d, pair)
+    members = np.flatnonzero((d.codes == pair[0]) | (d.codes == pair[1]))
+    groups = None if d.groups is None else d.groups[members]
+    null = np.empty(0)
+    for size in chunks(d.n, permutations):
+        drawn = np.repeat(d.codes[:, None], size, axis=1)
+        drawn[members] = permuted_columns(d.codes[members], size, rng, groups=groups)
+        null = np.append(null, _step(_refitted(axis, d, scores, drawn, members), drawn, d, pair))
+    return float(observed[0]), null
+
+
+def _step(scores: np.ndarray, codes: np.ndarray, d: StageData, pair: tuple[int, int]) -> np.ndarray:
+    return step_statistic(scores, codes, pair, n_stages=d.n_stages, groups=d.groups)
 
 
 def _refitted(
@@ -237,21 +272,6 @@ def _refitted(
             float
         )
     return axis.scores(d.centred(drawn))
-
-
-def _fixed_variances(scores: np.ndarray, d: StageData, pair: tuple[int, int]) -> tuple[float, float]:
-    """Variance of a standardised difference of fixed scores, with the stages' own spreads and with equal ones."""
-    if d.groups is None:
-        own = stage_spreads(scores, d.codes, d.n_stages)
-        equal = np.array([1 / d.counts[k] for k in pair])
-        return float(np.sum(equal * own[list(pair)] ** 2)), float(equal.sum())
-    weights = [
-        a * b / (a + b)
-        for g in np.unique(d.groups)
-        for a, b in [[np.count_nonzero(d.codes[d.groups == g] == k) for k in pair]]
-        if a and b
-    ]
-    return (1 / sum(weights),) * 2 if weights else (np.inf, np.inf)
 
 
 def stage_spreads(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> np.ndarray:
@@ -274,15 +294,12 @@ def _spread_warning(scores: np.ndarray, d: StageData) -> list[str]:
 
 
 def _strict(
-    axis: CrossFit,
     d: StageData,
-    scores: np.ndarray,
     means: np.ndarray,
     steps: tuple[Step, ...],
-    trend: Trend,
+    intervals: _ContrastIntervals,
     *,
-    permutations: int,
-    rng: np.random.Generator,
+    trend: Trend,
     alpha: float,
 ) -> Strict:
     """Intersection–union test, reversed steps, isotonic fit and its largest violation, and the verdict.
@@ -291,17 +308,17 @@ def _strict(
     the interval of the largest fall allows for its having been the largest of all pairs.
     """
     p_value = max(s.p_value for s in steps)
-    falls = {}
-    for k, s in enumerate(steps):
-        if s.difference < 0 and s.ci is not None and s.ci[1] < 0:
-            pair = _Pair(axis, d, scores, (k, k + 1), permutations, rng)
-            falls[f"{s.from_stage} → {s.to_stage}"] = pair.interval(1 - (1 - LEVEL) / len(steps))
-    reversed_steps = tuple(name for name, ci in falls.items() if ci is not None and ci[1] < 0)
-    pairs = [(a, b) for a in range(d.n_stages) for b in range(a + 1, d.n_stages)]
-    a, b = max(pairs, key=lambda p: means[p[0]] - means[p[1]])
+    shared = 1 - (1 - LEVEL) / len(steps)
+    reversed_steps = tuple(
+        f"{s.from_stage} → {s.to_stage}"
+        for k, s in enumerate(steps)
+        if (ci := intervals.of((k, k + 1), shared)) is not None and ci[1] < 0
+    )
+    a, b = _largest_fall(means)
     fall, interval = float(means[a] - means[b]), None
     if fall > 0:
-        ci = _Pair(axis, d, scores, (a, b), permutations, rng).interval(1 - (1 - LEVEL) / len(pairs))
+        n_pairs = d.n_stages * (d.n_stages - 1) // 2
+        ci = intervals.of((a, b), 1 - (1 - LEVEL) / n_pairs)
         interval = None if ci is None else (-ci[1], -ci[0])
     if trend.p_value >= alpha:
         verdict = "no trend detected"
@@ -319,34 +336,6 @@ def _strict(
         largest_violation=max(fall, 0.0),
         largest_violation_ci=interval,
     )
-
-
-def _stage_rows(
-    d: StageData, scores: np.ndarray, means: np.ndarray, trend: TrendOutcome, directions: float
-) -> tuple[StageRow, ...]:
-    """Stage means with intervals; none within groups, where a mean over groups answers no question."""
-    K = d.n_stages
-    spreads = stage_spreads(scores, d.codes, K)
-    rows = []
-    for k, label in enumerate(d.order):
-        weights = (np.arange(K) == k) - 1 / K  # a mean about the mean of the means
-        equal = weights**2 / d.counts
-        learning = max(float(trend.stage_mean_variance[k]) - equal.sum(), 0.0)
-        # a middle stage has a mean near 0 however well the axis is known, so the learning variance also shrinks
-        # with the signal of the whole trend, taken two standard errors down
-        settled = 1 + max(trend.signal_to_noise - 2, 0.0) / np.sqrt(max(directions, 1.0) / 2)
-        interval = difference_interval(
-            float(means[k]),
-            fixed=float(np.sum(equal * spreads**2)),
-            fixed_at_null=0.0,
-            permuted_variance=learning / settled,
-            directions=directions,
-            n=d.n,
-        )
-        rows.append(
-            StageRow(label, int(d.counts[k]), float(means[k]), interval if d.groups is None else None)
-        )
-    return tuple(rows)
 
 
 def _standardised(scores: np.ndarray, d: StageData) -> np.ndarray:

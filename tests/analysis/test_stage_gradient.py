@@ -13,6 +13,7 @@ from scipy.stats import binom
 from analysis import stage_gradient
 from analysis.stage_gradient import StageGradientResult
 from flexict_core.errors import AnalysisError, CohortError
+from tests.benchmarks.calibration_settings import Setting, p_values_of_one
 from tests.benchmarks.populations import Population
 
 ORDER = ["0", "1", "2", "3"]
@@ -73,17 +74,15 @@ def test_nothing_is_found_in_nothing_and_the_power_is_said() -> None:
 def test_sizes_are_within_their_binomial_bands() -> None:
     runs = 120
     high = binom.ppf(0.999, runs, 0.05)
-    null = [
-        run(Population("independent", 20, 3), 45, 100 + r, draws=99).trend.p_value <= 0.05
-        for r in range(runs)
-    ]
-    assert sum(null) <= high
-    confounded = [run(Population("size", 20, 3), 60, 300 + r, draws=99, adjust=True) for r in range(runs)]
-    assert sum(r.adjusters.p_conditional <= 0.05 for r in confounded if r.adjusters) <= high
-    assert sum(r.adjusters.p_freedman_lane <= 0.05 for r in confounded if r.adjusters) <= high
-    assert (
-        np.mean([r.trend.p_value <= 0.05 for r in confounded]) > 0.9
-    )  # what an unadjusted test would have claimed
+    alone = Setting("independent", Population("independent", 20, 3), 45)
+    blocks = Setting("patient blocks", Population("independent", 20, 3), 40, blocks=True)
+    for setting in (alone, blocks):
+        found = pd.DataFrame([p_values_of_one(setting, 99, 100 + r) for r in range(runs)])
+        assert (found[["trend", "step"]] <= 0.05).sum().max() <= high
+    driven = Setting("size-driven", Population("size", 20, 3), 60, adjusted=True)
+    found = pd.DataFrame([p_values_of_one(driven, 99, 300 + r) for r in range(runs)])
+    assert (found[["conditional", "Freedman–Lane"]] <= 0.05).sum().max() <= high
+    assert (found["trend"] <= 0.05).mean() > 0.9  # what an unadjusted test would have claimed
 
 
 def test_the_interval_excludes_one_half_when_the_test_rejects() -> None:

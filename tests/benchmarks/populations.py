@@ -57,6 +57,13 @@ class Population:
         direction = rng.standard_normal((2, self.d))
         self._fixed["direction"] = direction / np.linalg.norm(direction, axis=1, keepdims=True)
         self._fixed["adjuster"] = rng.standard_normal((3, self.d))
+        if self.kind not in ("independent", "planted"):
+            # thresholds of the population, as a staging manual's: cut at a cohort's own quantiles, its patients
+            # would not be independent
+            many = 200_000
+            driver, _, _ = self._adjuster(many, rng)
+            latent = driver + 0.8 * rng.standard_normal(many) + self.beyond * rng.standard_normal(many)
+            self._fixed["thresholds"] = np.quantile(latent, self._cuts())
         self._fixed["site"] = rng.standard_normal((self.sites, self.d)) * (self.sites > 1)
 
     def draw(self, n: int, rng: np.random.Generator) -> Cohort:
@@ -87,7 +94,7 @@ class Population:
             driver, shift, adjusters = self._adjuster(n, rng)
             phenotype = rng.standard_normal(n)
             latent = driver + 0.8 * rng.standard_normal(n) + self.beyond * phenotype
-            codes = np.searchsorted(np.quantile(latent, self._cuts()), latent)
+            codes = np.searchsorted(self._fixed["thresholds"], latent)
             X = X + shift + 2.0 * (self.beyond > 0) * np.outer(phenotype, self._fixed["direction"][1])
         return Cohort(X, codes.astype(np.int64), adjusters, site.astype(str))
 

@@ -21,7 +21,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import pandas as pd
 from scipy.stats import binom
 
-from tests.benchmarks.calibration import Setting, _one_run
+from tests.benchmarks.calibration_settings import Setting, all_of_one
 from tests.benchmarks.populations import Population
 
 SIZES = (30, 60, 150, 400)
@@ -46,21 +46,21 @@ def shares(
     question: str, setting: Setting, *, runs: int, draws: int, map_: Callable = map
 ) -> dict[str, float]:
     """Share of runs in which each claim was made, by name."""
-    frame = pd.DataFrame(list(map_(_one_run, [setting] * runs, [draws] * runs, range(runs))))
+    frame = pd.DataFrame(list(map_(all_of_one, [setting] * runs, [draws] * runs, range(runs))))
     frame = frame[frame["refused"] == 0]
     named = {"refused": 1 - len(frame) / runs}
     if not len(frame):
         return named
     if question == "trend":
         return named | {
-            "trend p ≤ 0.05": float((frame["trend p"] <= 0.05).mean()),
-            "strictly increasing": float(frame["strictly"].mean()),
+            "trend p ≤ 0.05": float((frame["trend"] <= 0.05).mean()),
+            "strictly increasing": float(frame["strictly increasing"].mean()),
             "median detectable concordance": float(frame["detectable"].median()),
         }
     return named | {
-        "conditional p ≤ 0.05": float((frame["conditional p"] <= 0.05).mean()),
-        "beyond adjusters": float(frame["beyond"].mean()),
-        "explained by adjusters": float(frame["explained"].mean()),
+        "conditional p ≤ 0.05": float((frame["conditional"] <= 0.05).mean()),
+        "beyond adjusters": float(frame["beyond adjusters"].mean()),
+        "explained by adjusters": float(frame["explained by adjusters"].mean()),
     }
 
 

@@ -45,7 +45,9 @@ def test_held_out_pairs_are_counted_as_written(rng: np.random.Generator) -> None
     n, basis = 30, rng.integers(0, 2, (30, 1)).astype(float)
     codes = rng.integers(0, 3, (n, 2))
     folds = repeated_folds(n, repeats=2, seed=3)
-    pairs = held_out_pairs(rng.standard_normal((n, 5)), basis, folds, codes=codes, n_stages=3, jackknife=1)
+    pairs = held_out_pairs(
+        rng.standard_normal((n, 5)), basis, folds, codes=codes, n_stages=3, jackknife=np.array([0])
+    )
     good = total = 0.0
     for train, test in folds:
         scores = np.round(basis_gain(basis[train], basis[test]) @ codes[train, 0], 9)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from analysis.gradient.axis import cross_fit, cross_fit_basis, effective_df, ridge_penalty
+from analysis.gradient.axis import basis_gain, cross_fit, effective_df, in_sample_scores, ridge_penalty
 from analysis.splits import repeated_folds
 from flexict_core.errors import AnalysisError
 
@@ -54,7 +54,9 @@ def test_baseline_plus_adjusted_score_is_the_partially_penalised_ridge(rng: np.r
     basis, X = rng.standard_normal((40, 2)), rng.standard_normal((40, 6))
     y = rng.integers(0, 3, 40).astype(float)
     folds = repeated_folds(40, repeats=1, seed=2)
-    together = cross_fit(X, folds, basis=basis).scores(y) + cross_fit_basis(basis, folds).scores(y)
+    together = cross_fit(X, folds, basis=basis).scores(y)
+    for train, test in folds:
+        together[test] += basis_gain(basis[train], basis[test]) @ y[train]
     expected = np.zeros(40)
     for train, test in folds:
         ones, design = np.ones((train.size, 1)), np.column_stack([basis[train], X[train]])
@@ -67,6 +69,16 @@ def test_baseline_plus_adjusted_score_is_the_partially_penalised_ridge(rng: np.r
         beta = np.linalg.solve(A.T @ A + P, A.T @ y[train])
         expected[test] = np.column_stack([np.ones(test.size), basis[test], X[test]]) @ beta - y[train].mean()
     assert together == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("d", [12, 90], ids=["d < n", "d > n"])
+def test_in_sample_scores_are_scikit_learns_ridge(d: int, rng: np.random.Generator) -> None:
+    X, y = rng.standard_normal((50, d)) * rng.uniform(0.1, 9, d), rng.integers(0, 4, 50).astype(float)
+    Z = StandardScaler().fit_transform(X)
+    penalty = ridge_penalty(np.linalg.svd(Z, compute_uv=False) ** 2, effective_df(50))
+    expected = Ridge(alpha=penalty, solver="svd").fit(Z, y).predict(Z) - y.mean()
+    assert in_sample_scores(X, y) == pytest.approx(expected, abs=1e-10)
+    assert cross_fit(X, repeated_folds(50, repeats=1)).in_sample(y) == pytest.approx(expected, abs=1e-10)
 
 
 def test_penalty_gives_the_degrees_of_freedom_asked_for(rng: np.random.Generator) -> None:

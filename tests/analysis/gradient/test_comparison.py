@@ -17,6 +17,7 @@ from analysis.gradient.comparison import (
     paired_difference,
 )
 from analysis.gradient.data import gather
+from analysis.gradient.learning import LearningCurve
 from analysis.gradient.rank_statistics import concordance
 from analysis.splits import repeated_folds
 from flexict_core.errors import AnalysisError
@@ -99,16 +100,16 @@ def test_two_that_are_equally_good_are_not_told_apart() -> None:
     assert told_apart <= 3  # 99.8 % point of 12 tests at 5 %
 
 
-def test_adjusters_stand_beside_the_embedding() -> None:
-    A, _, stage = two_embeddings(100, 4, first=0.0, second=0.0)
-    size = stage.astype(float) * 2 + np.random.default_rng(5).standard_normal(100)
-    c = stage_gradient(
-        A, stage, order=ORDER, permutations=199, adjust=pd.DataFrame({"size": size})
-    ).comparison
-    assert c is not None
-    assert [e.name for e in c.embeddings] == ["embedding", "adjusters alone"]
-    assert c.pairs[0].difference < -0.2
-    assert "adjusters alone orders the stages better than embedding" in c.verdict
+def test_adjusters_are_told_once_and_in_one_place() -> None:
+    A, B, stage = two_embeddings(100, 4, first=0.0, second=0.0)
+    size = pd.DataFrame({"size": stage.astype(float) * 2 + np.random.default_rng(5).standard_normal(100)})
+    alone = stage_gradient(A, stage, order=ORDER, permutations=99, adjust=size)
+    assert alone.comparison is None
+    assert alone.adjusters is not None
+    assert alone.adjusters.baseline_concordance > 0.8
+    beside = stage_gradient(A, stage, order=ORDER, permutations=99, adjust=size, against={"B": B}).comparison
+    assert beside is not None
+    assert [e.name for e in beside.embeddings] == ["embedding", "B"]
 
 
 @pytest.mark.parametrize(("effect", "n"), [(0.0, 45), (1.2, 60)])
@@ -133,13 +134,19 @@ def test_the_paired_interval_covers(effect: float, n: int) -> None:
     assert np.mean(inside) == 1 - np.mean(rejected)
 
 
-def test_a_strong_signal_takes_the_learning_variance_away() -> None:
+def test_learning_counts_at_each_embeddings_own_concordance() -> None:
     spread = np.random.default_rng(0).standard_normal((2, 500)) * 0.05 + 0.5
     fixed = np.diag([1e-4, 1e-4])
-    near = JointNull(np.array([0.5, 0.5]), spread, fixed, fixed, 60)
-    far = JointNull(np.array([0.95, 0.95]), spread, fixed, fixed, 60)
-    assert far.variance(0, 1) < near.variance(0, 1) / 4
-    assert far.variance(0, 1) >= 2e-4
+    curve = LearningCurve(np.array([0.5, 0.9]), np.array([3e-4, 0.0]), np.zeros((2, 0)))
+    near, mixed, far = (
+        JointNull(np.array(c), spread, fixed, fixed, 60, (curve, curve)).variance(0, 1)
+        for c in ((0.5, 0.5), (0.5, 0.95), (0.95, 0.95))
+    )
+    shared = np.corrcoef(spread)[0, 1] * 0.05**2 * np.prod(spread.std(axis=1, ddof=1) / 0.05)
+    r = shared / np.prod(np.sqrt(spread.var(axis=1, ddof=1) - 1e-4))
+    assert near == pytest.approx(2e-4 + 2 * 3e-4 * (1 - r), rel=1e-9)
+    assert mixed == pytest.approx(2e-4 + 3e-4, rel=1e-9)
+    assert far == pytest.approx(2e-4, rel=1e-9)
 
 
 def test_rows_that_do_not_match_are_refused() -> None:

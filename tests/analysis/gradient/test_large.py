@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from analysis.gradient import axis
-from analysis.gradient.axis import DenseCrossFit, cross_fit, cross_fit_basis
-from analysis.gradient.large import FactoredBasisFit, FactoredCrossFit, factored_basis_fit, factored_cross_fit
+from analysis.gradient import held_out_pairs as pairs_module
+from analysis.gradient.axis import DenseCrossFit, cross_fit
+from analysis.gradient.large import FactoredCrossFit, factored_cross_fit
 from analysis.splits import repeated_folds
 
 
@@ -30,15 +31,22 @@ def test_factored_scores_are_those_of_the_dense_operator(
     assert isinstance(dense, DenseCrossFit)
     factored = factored_cross_fit(X, folds, basis=basis)
     assert factored.scores(Y) == pytest.approx(dense.scores(Y), abs=1e-10)
+    assert factored.in_sample(Y[:, 0]) == pytest.approx(dense.in_sample(Y[:, 0]), abs=1e-8)
     assert factored.scores(Y[:, 0]) == pytest.approx(dense.scores(Y[:, 0]), abs=1e-10)
 
 
-def test_factored_baseline_is_the_dense_one(rng: np.random.Generator) -> None:
-    basis, folds = rng.standard_normal((80, 4)), repeated_folds(80, repeats=2)
-    Y = rng.standard_normal((80, 5))
-    assert factored_basis_fit(basis, folds).scores(Y) == pytest.approx(
-        cross_fit_basis(basis, folds).scores(Y), abs=1e-10
-    )
+def test_held_out_pairs_in_factors_are_those_of_the_matrices(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    X, folds = rng.standard_normal((700, 6)), repeated_folds(700, repeats=1)  # folds of 140: pairs by sorting
+    basis, codes = rng.integers(0, 3, (700, 1)).astype(float), rng.integers(0, 3, (700, 7))
+    wanted = {"codes": codes, "n_stages": 3, "jackknife": np.array([0, 4])}
+    dense = pairs_module.held_out_pairs(X, basis, folds, **wanted)
+    monkeypatch.setattr(axis, "LARGEST_OPERATOR", 500)
+    monkeypatch.setattr(pairs_module, "ALL_PAIRS", 1000)
+    factored = pairs_module.held_out_pairs(X, basis, folds, **wanted)
+    for name in ("base", "both", "base_left", "both_left"):
+        assert getattr(factored, name) == pytest.approx(getattr(dense, name), abs=1e-10)
 
 
 def test_the_method_changes_with_n_and_never_forms_n_by_n(
@@ -54,7 +62,6 @@ def test_the_method_changes_with_n_and_never_forms_n_by_n(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert isinstance(fit, FactoredCrossFit)
-    assert isinstance(cross_fit_basis(X[:, :2], folds), FactoredBasisFit)
     assert peak < n * n * 8 / 4
     assert axis.fold_repeats(1000) == 10
     assert axis.fold_repeats(1001) < 10

@@ -8,8 +8,8 @@ from scipy.stats import ttest_ind
 
 from analysis import stage_gradient
 from analysis.gradient.axis import effective_directions
-from analysis.gradient.intervals import difference_interval, invert_score_test, learning_weight
-from analysis.gradient.rank_statistics import step_differences
+from analysis.gradient.intervals import invert_score_test, student_interval
+from analysis.gradient.rank_statistics import step_statistic
 
 ORDER = ["0", "1", "2", "3", "4", "5", "6"]
 
@@ -39,7 +39,7 @@ def test_no_p_value_is_below_one_over_the_number_of_arrangements() -> None:
 def test_step_statistic_is_welchs_t(rng: np.random.Generator) -> None:
     codes = np.repeat([0, 1, 2], [12, 25, 9])
     scores = rng.standard_normal(46) * (1 + codes)
-    _, t = step_differences(scores[:, None], codes[:, None], (0, 1), n_stages=3)
+    t = step_statistic(scores[:, None], codes[:, None], (0, 1), n_stages=3)
     expected = ttest_ind(scores[codes == 1], scores[codes == 0], equal_var=False).statistic
     assert t[0] == pytest.approx(expected, rel=1e-10)
 
@@ -48,7 +48,7 @@ def test_step_differences_within_groups_are_the_weighted_mean_of_the_groups(rng:
     codes = np.array([0, 0, 1, 1, 1, 0, 1, 1, 0, 0, 0])
     groups = np.repeat(["a", "b"], [5, 6])
     scores = rng.standard_normal(11) + 10 * (groups == "b")
-    difference, _ = step_differences(scores[:, None], codes[:, None], (0, 1), n_stages=2, groups=groups)
+    difference = step_statistic(scores[:, None], codes[:, None], (0, 1), n_stages=2, groups=groups)
     raw, weights, square = [], [], 0.0
     for g in "ab":
         a, b = scores[(groups == g) & (codes == 0)], scores[(groups == g) & (codes == 1)]
@@ -115,19 +115,16 @@ def test_inverting_a_proportions_score_test_gives_wilsons_interval() -> None:
     assert (low, high) == pytest.approx(proportion_confint(15, 50, method="wilson"), abs=1e-4)
 
 
-def test_learning_counts_in_full_at_the_null_and_fades_with_the_signal() -> None:
-    assert learning_weight(0.0, 0.01, 10) == pytest.approx(1.0)
-    assert learning_weight(0.1, 0.01, 8) == pytest.approx(1 / 1.5)  # one SD away, √(8 / 2) = 2
-    for estimate in (0.98, 1.02):  # in units of where a test at 5 % with the permutation variance turns
-        low, _ = difference_interval(
-            estimate * 1.96 * np.sqrt(0.2),
-            fixed=0.1,
-            fixed_at_null=0.1,
-            permuted_variance=0.2,
-            directions=5,
-            n=10_000,
-        )
-        assert (low > 0) == (estimate > 1)
+def test_a_student_interval_is_the_two_sample_t_interval(rng: np.random.Generator) -> None:
+    a, b = rng.standard_normal(9), rng.standard_normal(14) + 1
+    test = ttest_ind(b, a, equal_var=False)
+    expected = test.confidence_interval(0.9)
+    fixed = a.var(ddof=1) / 9 + b.var(ddof=1) / 14
+    found = student_interval(b.mean() - a.mean(), fixed=fixed, learning=0.0, df=test.df, level=0.9)
+    assert found == pytest.approx((expected.low, expected.high), rel=1e-10)
+    wider = student_interval(0.0, fixed=0.1, learning=0.3, df=1e9)
+    assert wider == pytest.approx((-1.959964 * np.sqrt(0.4), 1.959964 * np.sqrt(0.4)), rel=1e-5)
+    assert student_interval(0.0, fixed=np.inf, learning=0.0, df=5) is None
 
 
 def test_directions_count_equal_and_unequal_spectra(rng: np.random.Generator) -> None:
