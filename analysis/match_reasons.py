@@ -55,8 +55,9 @@ class SharedTrait:
     share: float
 
 
-def shared_traits(cohort: Cohort, query: str, other: str, *, most: int = 3) -> list[SharedTrait]:
-    """The named features that add most to the cosine of two patients, largest first; [] where dimensions have no name.
+def shared_traits(cohort: Cohort, query: str | np.ndarray, other: str, *, most: int = 3) -> list[SharedTrait]:
+    """The named features that add most to the cosine of a patient, or a vector [D] from elsewhere, and a patient of the
+    cohort, largest first; [] where dimensions have no name.
 
     The cosine of standardised features is a sum over them, so each has its exact share; only features on the same side
     of the mean in both can add.
@@ -64,10 +65,16 @@ def shared_traits(cohort: Cohort, query: str, other: str, *, most: int = 3) -> l
     if cohort.feature_names is None:
         return []
     gallery = open_gallery(cohort, patient_id=None)
-    rows = [int(np.flatnonzero(gallery.patient_id == p)[0]) for p in (query, other)]
     space = gallery.spaces[0]
-    a, b = space.points[rows]
-    z = (cohort.X[rows] - space.centre) / space.scale
+
+    def vector_of(patient: str) -> np.ndarray:
+        found: np.ndarray = cohort.X[int(np.flatnonzero(gallery.patient_id == patient)[0])]
+        return found
+
+    x = vector_of(query) if isinstance(query, str) else np.asarray(query, dtype=np.float64)
+    both = np.stack([x, vector_of(other)])
+    a, b = (space.place(row) for row in both)
+    z = (both - space.centre) / space.scale
     terms = a * b
     order = [int(i) for i in np.argsort(-terms, kind="stable")[:most] if terms[i] > 0]
     return [

@@ -99,8 +99,9 @@ class View:
     patches: str | None = None
     window: str | None = None
     at: str | None = None
-    level: str | None = None  # case: where the similar cases are cut, and whether only matched ones are met
+    level: str | None = None  # case: where the similar cases are cut, whether only matched ones are met, how many
     matched: str | None = None
+    count: str | None = None
 
 
 _LISTS = {f.name for f in fields(View) if f.default == ()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
 
 from app import loaders, state
-from app.case_loaders import Asked
+from app.case_loaders import Asked, specification
 from app.components.case_upload import choose_upload, embed_upload
 from app.components.case_words import choose_words, found_by_words, say_no_words, why_no_words
 from app.components.ct_planes import WINDOWS
@@ -17,6 +18,7 @@ from app.components.neighbours import Query, shown_value
 from app.components.plain_text import literal
 from app.components.similar_cases import show_similar, told_first
 from app.components.tables import show_table
+from flexict_core.encoders.stored import weights_caution
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
@@ -32,17 +34,18 @@ def render() -> None:
     config = state.AppConfig.from_environment()
     cohort = loaders.current_cohort(config)
     st.subheader("Case", anchor=False)
-    source = _choose("Find cases like", "ask", _SOURCES, key="case-ask")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        source = _choose("Find cases like", "ask", _SOURCES, width="content")
+        patient = _choose_patient(cohort, loaders.whole_cohort(config)) if source == "patient" else ""
     if source == "patient":
-        _render_patient(cohort, loaders.whole_cohort(config))
+        _render_patient(cohort, patient)
     elif source == "upload":
         _render_upload(cohort)
     else:
         _render_words(cohort)
 
 
-def _render_patient(cohort: Cohort, everyone: Cohort) -> None:
-    patient = _choose_patient(cohort, everyone)
+def _render_patient(cohort: Cohort, patient: str) -> None:
     rows = list(cohort.rows[cohort.rows["patient_id"] == patient].itertuples(index=False))
     row = rows[0] if len(rows) == 1 else _choose_row(rows, patient)
     case, query = load_row(row), Query(patient, patient=patient)
@@ -81,9 +84,9 @@ def _render_upload(cohort: Cohort) -> None:
 
     show_similar(
         cohort,
-        Query(upload.name, case, crosshair(case, name)),
+        Query(upload.name, case, crosshair(case, name), vector=vector),
         window=_window(case),
-        find=lambda k: search(cohort, vector, k=k),
+        find=lambda k: replace(search(cohort, vector, k=k), query=f"the uploaded CT {upload.name}"),
         followed=True,
     )
 
@@ -93,6 +96,8 @@ def _render_words(cohort: Cohort) -> None:
         say_no_words(reason)
         return
     text = choose_words()
+    if said := weights_caution(specification(cohort)):
+        st.warning(f"Weights: {said}.", icon=":material/science:")
     if not text:
         st.info(
             "Write a sentence: the cases whose CT lies nearest to it come up here.",
@@ -110,7 +115,7 @@ def _render_words(cohort: Cohort) -> None:
 
 def _show_case(cohort: Cohort, asked: Asked) -> None:
     """The planes, the 3D view or the patch maps. Only what is shown is made."""
-    view = _choose("View", "shows", _VIEWS, key="case-view", label_visibility="collapsed")
+    view = _choose("View", "shows", _VIEWS, label_visibility="collapsed")
     if view == "planes":
         show_ct(asked.case, asked.name)
     elif view == "3d":
@@ -123,9 +128,9 @@ def _show_case(cohort: Cohort, asked: Asked) -> None:
         show_patch_maps(cohort, asked)
 
 
-def _choose(label: str, field: str, options: dict[str, str], *, key: str, **widget: Any) -> str:
+def _choose(label: str, field: str, options: dict[str, str], **widget: Any) -> str:
     """One of a few options, kept in the link; the first is what an empty link means."""
-    first = next(iter(options))
+    first, key = next(iter(options)), f"view-{field}"
     wanted = getattr(state.view(), field)
     st.session_state.setdefault(key, options.get(wanted or "", options[first]))
     shown = st.segmented_control(label, list(options.values()), key=key, required=True, **widget)
@@ -137,10 +142,10 @@ def _choose(label: str, field: str, options: dict[str, str], *, key: str, **widg
 def _choose_patient(cohort: Cohort, everyone: Cohort) -> str:
     ids = [str(p) for p in cohort.patient_id]
     chosen = set(state.selection(everyone.patient_id))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom", width="content"):
         if chosen & set(ids) and st.toggle("Only the selected patients", key="case-only-selected"):
             ids = [p for p in ids if p in chosen]
-        patient = state.choose("Patient", "case", ids, width=320) or ids[0]
+        patient = state.choose("Patient", "case", ids, width=260) or ids[0]
         at = ids.index(patient)
         for label, icon, to in (("Previous", "chevron_left", at - 1), ("Next", "chevron_right", at + 1)):
             st.button(

@@ -23,7 +23,7 @@ def choose_upload() -> UploadedCt | None:
     first, second = st.columns([3, 2])
     with first:
         ct = st.file_uploader(
-            "CT volume",
+            "CT volume, or a zip of DICOM",
             type=[t.removeprefix(".") for t in ("nii", "gz", "nrrd", "mha", "zip")],
             max_upload_size=uploads.MOST_MB,
             key=f"upload-ct-{turn}",

@@ -60,7 +60,7 @@ def _say_no_ct(error: ImageError) -> None:
 
 def chosen_window(case: CtCase) -> tuple[float, float]:
     """Level and width that the viewer's control stands on."""
-    return window_of(case, st.session_state.get("ct-window") or state.view().window or "Soft tissue")
+    return window_of(case, st.session_state.get("view-window") or state.view().window or "Soft tissue")
 
 
 def show_ct(case: CtCase, name: str, *, layer: Layer | None = None) -> None:
@@ -74,6 +74,7 @@ def show_ct(case: CtCase, name: str, *, layer: Layer | None = None) -> None:
 @st.fragment
 def _show_planes(case: CtCase, name: str, style: Style, layer: Layer | None) -> None:
     """The pictures and their sliders; moving one draws only these again, not the page."""
+    _follow_link(name)
     at = crosshair(case, name)
     pictures = draw_planes(case, at, style if layer is None else replace(style, overlay=layer.draw(at)))
     planes = [
@@ -123,7 +124,15 @@ def _remember(case: CtCase, name: str) -> None:
     at = crosshair(case, name)
     world = case.volume.index_to_world(np.array(at[::-1], float))
     state.update(at=None if at == case.centre_zyx else ",".join(f"{v:.1f}" for v in world))
+    st.session_state["_at"] = state.view().at
     state.write_url()
+
+
+def _follow_link(name: str) -> None:
+    """Let go of the slices that were chosen before, where the link was changed to another point."""
+    if state.view().at and state.view().at != st.session_state.get("_at"):
+        for plane in PLANES:
+            st.session_state.pop(_slice_key(plane, name), None)
 
 
 def _from_link(case: CtCase) -> tuple[int, int, int] | None:
@@ -143,14 +152,14 @@ def _slice_key(plane: str, name: str) -> str:
 
 def _choose_style(case: CtCase, name: str) -> Style:
     presets = [*WINDOWS, *([TUMOUR_WINDOW] if case.mask is not None else [])]
-    for key, value in {**_AT_FIRST, "ct-window": state.view().window or "Soft tissue"}.items():
+    for key, value in {**_AT_FIRST, "view-window": state.view().window or "Soft tissue"}.items():
         st.session_state.setdefault(key, value)
-    if st.session_state["ct-window"] not in presets:
-        st.session_state["ct-window"] = "Soft tissue"
+    if st.session_state["view-window"] not in presets:
+        st.session_state["view-window"] = "Soft tissue"
     keep: dict[str, Any] = {"persist_state": "session"}
     field, outline = WHOLE, False
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        preset = st.segmented_control("Window", presets, key="ct-window", required=True, **keep)
+        preset = st.segmented_control("Window", presets, key="view-window", required=True, **keep)
         if case.mask is not None:
             field = st.segmented_control("Field", [WHOLE, CLOSE], key="ct-field", required=True, **keep)
             outline = st.toggle("Outline", key="ct-outline", help="Outline of the mask", **keep)

@@ -16,6 +16,7 @@ from app.components.same_level import Voxel, level_in
 from flexict_core.errors import ImageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from analysis.cohort import Cohort
@@ -35,6 +36,7 @@ class Query:
     case: CtCase | None = None
     at_zyx: Voxel | None = None
     patient: str | None = None
+    vector: np.ndarray | None = None  # [D] of a case that is in no store
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ def open_patient(patient: str) -> None:
     """Show this patient's case, whatever was asked about before."""
     state.set_field("case", patient)
     state.update(ask=None, at=None)
-    st.session_state.pop("case-ask", None)
+    st.session_state.pop("view-ask", None)
 
 
 def _clinical_lines(cohort: Cohort, patient: str | None, fields: Sequence[str]) -> list[str]:
@@ -151,12 +153,14 @@ def _picture(case: CtCase, at_zyx: Voxel, window: Window) -> bytes:
     return buffer.getvalue()
 
 
-def reasons(cohort: Cohort, query: str, ranks: pd.DataFrame, patients: Sequence[str]) -> dict[str, list[str]]:
-    """Lines that say why patients match the query: their rank at the other scales, and named features they share."""
+def reasons(
+    cohort: Cohort, query: str | np.ndarray, ranks: pd.DataFrame | None, patients: Sequence[str]
+) -> dict[str, list[str]]:
+    """Lines that say why patients match a patient or a vector [D]: rank at every scale, named features they share."""
     from analysis.match_reasons import shared_traits
 
     lines: dict[str, list[str]] = {patient: [] for patient in patients}
-    for row in ranks.itertuples(index=False):
+    for row in () if ranks is None else ranks.itertuples(index=False):
         here = " (shown here)" if row.scale == cohort.embedding_id else ""
         lines[row.patient_id].append(
             f"{row.scale.rsplit('-', 1)[0]}{here}: rank {row.rank} of {row.of}, cosine {row.similarity:.3f}, distance "

@@ -59,8 +59,8 @@ def show_patch_maps(cohort: Cohort, asked: Asked) -> None:
     if said := weights_caution(spec):
         st.warning(f"Weights: {said}.", icon=":material/science:")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.session_state.setdefault("patch-map", MAPS.get(state.view().patches or "", MAPS["pca"]))
-        shown = st.segmented_control("Map", list(MAPS.values()), key="patch-map", required=True)
+        st.session_state.setdefault("view-patches", MAPS.get(state.view().patches or "", MAPS["pca"]))
+        shown = st.segmented_control("Map", list(MAPS.values()), key="view-patches", required=True)
         opacity = st.slider("Strength", 0, 100, 55, 5, key="patch-strength", format="%d %%", width=220) / 100
     which = next(name for name, title in MAPS.items() if title == shown)
     state.update(patches=which if which != "pca" else None)

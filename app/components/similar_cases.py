@@ -37,7 +37,7 @@ def show_similar(
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         most = cohort.n - 1 if query.patient is not None else cohort.n
         counts = [c for c in _COUNTS if c <= most] or [most]
-        k = st.segmented_control("How many", counts, default=counts[0], key="case-k", required=True)
+        k = _choose_count(counts)
         level = _choose_level() if followed else "centre"
         columns = told_first(cohort)
         st.session_state.setdefault("case-fields", columns[:_FIELDS_ON_A_CARD])
@@ -62,10 +62,20 @@ def show_similar(
     keep_exhibit(f"neighbours of {query.title}", result=found, cohort=cohort)
 
 
+def _choose_count(counts: list[int]) -> int:
+    key = "view-count"
+    if st.session_state.get(key) not in counts:
+        wanted = state.view().count or ""
+        st.session_state[key] = int(wanted) if wanted.isdecimal() and int(wanted) in counts else counts[0]
+    k = int(st.segmented_control("How many", counts, key=key, required=True) or counts[0])
+    state.update(count=str(k) if k != counts[0] else None)
+    return k
+
+
 def _choose_level() -> str:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", width="content"):
-        st.session_state.setdefault("case-level", LEVELS.get(state.view().level or "", LEVELS["centre"]))
-        shown = st.segmented_control("Cut at", list(LEVELS.values()), key="case-level", required=True)
+        st.session_state.setdefault("view-level", LEVELS.get(state.view().level or "", LEVELS["centre"]))
+        shown = st.segmented_control("Cut at", list(LEVELS.values()), key="view-level", required=True)
         level = next(name for name, title in LEVELS.items() if title == shown)
         state.update(level=level if level != "centre" else None)
         if level != "centre":
@@ -82,17 +92,17 @@ def _choose_match(cohort: Cohort, query: Query) -> tuple[str, ...] | None:
         return None
     options = [c for c in told_first(cohort) if c in set(loaders.plottable_columns(cohort))]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.session_state.setdefault("case-matched", state.view().matched == "1")
+        st.session_state.setdefault("view-matched", state.view().matched == "1")
         wanted = st.toggle(
             "Only matched controls",
-            key="case-matched",
+            key="view-matched",
             help="Meet only patients who are like this one in the chosen columns: what still looks alike is not alike "
             "because of them",
         )
         state.update(matched="1" if wanted else None)
         if not wanted:
             return None
-        if not state.view().match:
+        if not state.view().match and "view-match" not in st.session_state:
             state.set_field("match", [c for c in state.view().adjust if c in options][:_MOST_MATCHED])
         return state.choose_many(
             "Alike in", "match", options, placeholder="choose columns, such as size and scanner"
@@ -100,11 +110,11 @@ def _choose_match(cohort: Cohort, query: Query) -> tuple[str, ...] | None:
 
 
 def _reasons(cohort: Cohort, query: Query, found: NeighbourResult) -> tuple[dict[str, list[str]], Any] | None:
+    patients = [str(p) for p in found.neighbours["patient_id"]]
     if query.patient is None:
-        return None
+        return None if query.vector is None else (reasons(cohort, query.vector, None, patients), None)
     from analysis.match_reasons import ranks_across
 
-    patients = [str(p) for p in found.neighbours["patient_id"]]
     ranks = ranks_across(
         case_loaders.scales(state.AppConfig.from_environment(), cohort), query.patient, patients
     )

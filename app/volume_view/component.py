@@ -17,6 +17,7 @@ from app.components.ct_planes import OUTLINE_COLOUR
 
 if TYPE_CHECKING:
     from app.components.ct_planes import CtCase
+    from flexict_core.volume import Volume
 
 HEIGHT_PX = 560
 _MOST_VOXELS = 2_000_000
@@ -57,10 +58,19 @@ def scene_of(case: CtCase) -> Scene:
     if case.mask is not None:
         share = resample_linear(case.mask.with_array(case.mask.array.astype(np.float32) * 1000.0), spacing)
         inside = share.array >= 500.0
-        if not inside.any():
-            inside = share.array >= max(float(share.array.max()), 1.0)
+        if not inside.any():  # thinner than the coarse voxels, or between their centres
+            inside = _nearest_voxels(case.mask, share)
         mask = nifti_bytes(share.with_array(inside))
     return Scene(nifti_bytes(ct), mask, spacing)
+
+
+def _nearest_voxels(mask: Volume, grid: Volume) -> np.ndarray:
+    """Bool array of `grid`: the voxels nearest to those of the mask."""
+    world = mask.index_to_world(np.argwhere(mask.array)[:, ::-1])
+    index = np.rint(grid.world_to_index(world)).astype(int)[:, ::-1]
+    inside = np.zeros(grid.array.shape, dtype=bool)
+    inside[tuple(np.clip(index, 0, np.array(inside.shape) - 1).T)] = True
+    return inside
 
 
 def show_volume(scene: Scene, look: Look, *, name: str) -> None:

@@ -59,7 +59,7 @@ def weights_caution(spec: Mapping[str, Any]) -> str | None:
         return None
     return (
         f"not the published network (width {width}, depth {depth}; FlexiCT has {PUBLISHED_WIDTH} and "
-        f"{PUBLISHED_DEPTH}): test weights, whose maps mean nothing"
+        f"{PUBLISHED_DEPTH}): test weights, whose results mean nothing"
     )
 
 

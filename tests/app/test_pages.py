@@ -180,7 +180,7 @@ def test_the_window_changes_the_planes_and_the_neighbours_pictures(open_page: Op
     at = open_page("case", case="P-030")
     before = pictures(at)
     assert len(before) == 3 + 6  # three planes; this case and five neighbours
-    at.segmented_control(key="ct-window").set_value("Lung").run()
+    at.segmented_control(key="view-window").set_value("Lung").run()
     assert all(old != new for old, new in zip(before, pictures(at), strict=True))
     assert "Window level -600 HU, width 1500 HU" in words(at)
 
