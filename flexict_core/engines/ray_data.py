@@ -101,7 +101,6 @@ def _one_pass(
     ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]
 ) -> Iterator[tuple[int, list[Outcome]]]:
     items = [{"number": number, "load": pickle.dumps(tasks)} for number, tasks in missing.items()]
-    once = {"max_retries": 0}
     prepared = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         _prepare,
         batch_size=1,
@@ -109,7 +108,7 @@ def _one_pass(
         fn_args=(ray.put(plan.frozen), plan.timeout_s),
         num_cpus=1,
         concurrency=plan.workers,
-        **once,
+        ray_remote_args_fn=_once,
     )
     encoded = prepared.map_batches(
         _Encode,
@@ -117,7 +116,7 @@ def _one_pass(
         batch_format="numpy",
         fn_constructor_args=(plan.frozen, bool(plan.gpus)),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, plan.gpus)),
-        max_task_retries=0,
+        ray_remote_args_fn=_once_an_actor,
         **({"num_gpus": 1} if plan.gpus else {"num_cpus": 0.5}),
     )
     for row in encoded.iter_rows():
@@ -125,6 +124,14 @@ def _one_pass(
         if isinstance(loaded, FlexictError):
             raise loaded
         yield int(row["number"]), loaded
+
+
+def _once() -> dict[str, Any]:
+    return {"max_retries": 0}
+
+
+def _once_an_actor() -> dict[str, Any]:
+    return {"max_restarts": -1, "max_task_retries": 0}
 
 
 def _prepare(batch: dict[str, Any], frozen: Any, timeout_s: float | None) -> dict[str, Any]:
@@ -212,6 +219,7 @@ def _no_longer_than(timeout_s: float | None) -> Iterator[None]:
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray loads
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes back as an exception
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -227,7 +235,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     mine = not ray.is_initialized()
     if mine:
-        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
         try:
             if address is None:
                 cpus = None if workers is None else workers + 1  # one for the encoder
