@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from analysis.export import export_figure, export_result
-from analysis.report.cohorts import Cohorts
+from analysis.report.cohorts import Cohorts, as_keys
 from analysis.report.records import (
     RECORD,
     FigureRecord,
@@ -71,7 +71,7 @@ class Answers:
             say("begun")
             result = section.answer(self.cohorts, seed=self.study.seed, say=say)
         except FlexictError as error:
-            record = failed_record(section, str(error), key=key)
+            record = failed_record(section, as_keys(error), key=key)
         else:
             export_result(result, folder, command=result.command)
             figures = self.drawn(section, result, folder, say)

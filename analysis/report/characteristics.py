@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from analysis.cohort import Cohort
 
 MOST_LEVELS = 8
+MOST_CODES = (
+    6  # whole numbers of so few kinds are counted: they name classes, and quartiles of them say nothing
+)
 MOST_COLUMNS = 14
 
 
@@ -83,6 +86,8 @@ class Characteristics(Result):
             "Numbers are median (lower to upper quartile), categories n (% of the patients with a value); missing "
             "values are counted, not filled in. Groups are described and not tested against each other."
         )
+        if (stage := self.provenance.parameters.get("stage")) is not None:
+            text += f" Columns: all patients, then by {stage}."
         if self.left_out:
             text += f" Not shown, for they hold too many different texts: {', '.join(self.left_out)}."
         return text
@@ -131,8 +136,8 @@ def _rows(name: str, values: np.ndarray, masks: Sequence[np.ndarray], levels: li
     texts = np.array([canonical(v) for v in values], dtype=object)
     missing = int((texts == "").sum())
     found = levels or sorted(set(texts) - {""}, key=natural_key)
-    flag = set(found) <= {"0", "1"}  # 0 and 1 are yes and no, not a number with quartiles
-    if values.dtype != object and not flag:
+    codes = len(found) <= MOST_CODES and all(level.isdigit() for level in found)  # 0 and 1, stages 1 to 4
+    if values.dtype != object and not codes:
         numbers = values.astype(float)
         return [Row(name, "", missing, tuple(_number(numbers[m]) for m in masks))]
     return [Row(name, level, missing, tuple(_level(texts[m], level) for m in masks)) for level in found]

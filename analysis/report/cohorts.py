@@ -70,7 +70,7 @@ def load_cohorts(study: Study, *, file: str) -> Cohorts:
             for name, identity in zip(names, identities, strict=True)
         }
     except (CohortError, StoreError) as error:
-        raise InputError(f"{file}: {_as_keys(error)}") from None
+        raise InputError(f"{file}: {as_keys(error)}") from None
     aligned = {
         name: in_every_embedding(cohort, {n: c for n, c in loaded.items() if n != name})
         for name, cohort in loaded.items()
@@ -96,12 +96,12 @@ def check_columns(study: Study, cohort: Cohort, *, file: str) -> None:
         try:
             cohort.column(column)
         except (CohortError, StoreError) as error:
-            raise InputError(f"{file}: {key}: {_as_keys(error)}") from None
+            raise InputError(f"{file}: {key}: {as_keys(error)}") from None
     for key, column, order in named_orders(study):
         try:
             stage_codes(list(cohort.column(column)), parse_order(order), column=column)
         except CohortError as error:
-            raise InputError(f"{file}: {key}: {_as_keys(error)}") from None
+            raise InputError(f"{file}: {key}: {as_keys(error)}") from None
 
 
 def named_columns(study: Study) -> Iterator[tuple[str, str]]:
@@ -154,7 +154,7 @@ def _quarantined(store: Any, identity: str) -> dict[str, str]:
     return {str(r.patient_id).strip(): str(r.reason) for r in rows.itertuples()}
 
 
-def _as_keys(error: Exception) -> str:
+def as_keys(error: Exception) -> str:
     """A message for the command line in the words of the file: "--order" is "order" here."""
     return str(error).replace("choose by --embedding", "name one or several by embeddings").replace("--", "")
 

@@ -58,7 +58,8 @@ def page_html(page: Page, *, sections: Path) -> str:
     environment.filters["prose"] = prose
     main = page.cohorts.main
     synthetic = any(c.synthetic for c in page.cohorts.by_name.values())
-    asked = [_asked(record, sections / record.slug, i + 1) for i, record in enumerate(page.records)]
+    of_all = {w for c in page.cohorts.by_name.values() for w in c.warnings}
+    asked = [_asked(r, sections / r.slug, i + 1, known=of_all) for i, r in enumerate(page.records)]
     return environment.get_template("report.html.jinja").render(
         page=page,
         study=page.study,
@@ -74,7 +75,8 @@ def page_html(page: Page, *, sections: Path) -> str:
     )
 
 
-def _asked(record: Record, folder: Path, position: int) -> dict[str, Any]:
+def _asked(record: Record, folder: Path, position: int, *, known: set[str]) -> dict[str, Any]:
+    """A section for the template; `known`: warnings about all patients, which stand under the flow."""
     figures = []
     for i, figure in enumerate(record.figures):
         file = folder / f"{figure.stem}.svg"
@@ -90,7 +92,7 @@ def _asked(record: Record, folder: Path, position: int) -> dict[str, Any]:
         "record": record,
         "figures": figures,
         "table": table(record.kind, record.table),
-        "warnings": list(dict.fromkeys(record.warnings)),
+        "warnings": [w for w in dict.fromkeys(record.warnings) if w not in known],
     }
 
 
