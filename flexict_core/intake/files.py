@@ -55,7 +55,7 @@ def list_files(
                 folders.append(path)
             elif entry.is_symlink() and path.is_dir():
                 lost.append(LeftOut(path, "a link to a folder, not followed; scan that folder itself"))
-            elif entry.is_file() or entry.is_symlink():
+            elif entry.is_symlink() or entry.is_file():  # in this order: a loop of links has no kind
                 files[path] = None
             else:
                 lost.append(LeftOut(path, "a pipe, socket or device, no file"))

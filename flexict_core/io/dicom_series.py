@@ -90,7 +90,10 @@ def find_files(folder: str | os.PathLike[str]) -> list[Path]:
         for entry in sorted(entries, key=lambda e: e.name):
             if entry.is_dir(follow_symlinks=False):
                 below.append(entry.path)
-            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
+            elif entry.is_symlink():
+                if os.path.isfile(entry.path) or not os.path.exists(entry.path):
+                    found.append(Path(entry.path))
+            elif entry.is_file():
                 found.append(Path(entry.path))
     return found + [file for path in below for file in find_files(path)]
 

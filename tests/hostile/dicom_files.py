@@ -135,7 +135,7 @@ def a_deflate_bomb(at: Path) -> Row:
     return damage(at, bomb)
 
 
-@cases.refused("of 134217728 bytes of pixels")
+@cases.refused("of 134217728 bytes of pixels", kin="a_slice_cut_in_its_pixels")
 def slices_that_claim_the_moon(at: Path) -> Row:
     return series(at, tags={"Rows": 8192, "Columns": 8192})
 

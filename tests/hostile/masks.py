@@ -51,7 +51,7 @@ label_map(
     "a_mask_of_another_patient",
     LESION,
     "lies on another grid",
-    scan=("on another grid",),
+    scan=("none that was found lies on its grid",),
     kin="another grid",
     affine_ras=_moved(400),
 )
@@ -59,7 +59,7 @@ label_map(
     "a_mask_of_another_size",
     np.pad(LESION, ((0, 0), (0, 0), (0, 1))),
     "lies on another grid",
-    scan=("on another grid",),
+    scan=("none that was found lies on its grid",),
     kin="another grid",
 )
 label_map(
