@@ -2,7 +2,8 @@
 
 Columns: `patient_id`, `image` (file or DICOM folder), and optionally `series_uid`, `roi_id`, `mask`,
 `mask_label` (a number, or the name of a region of an RTSTRUCT, SEG or Slicer segmentation),
-`x_mm,y_mm,z_mm` (a seed point, LPS) and `synthetic`. Paths are relative to the manifest and never leave its
+`x_mm,y_mm,z_mm` (a seed point, LPS), `on_gaps` (refuse, or resample a DICOM series whose slices are uneven) and
+`synthetic`. Paths are relative to the manifest and never leave its
 folder, links followed: a manifest from someone else cannot make this program read other files.
 """
 
@@ -15,14 +16,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from warnings import warn
 
 from flexict_core.errors import DataWarning, ManifestError
 from flexict_core.tables import is_missing, listing
 
+if TYPE_CHECKING:
+    from flexict_core.io.dicom_geometry import OnGaps
+
 REQUIRED = ("patient_id", "image")
 SEED = ("x_mm", "y_mm", "z_mm")
-OPTIONAL = ("series_uid", "roi_id", "mask", "mask_label", *SEED, "synthetic")
+OPTIONAL = ("series_uid", "roi_id", "mask", "mask_label", *SEED, "on_gaps", "synthetic")
+ON_GAPS = ("refuse", "resample")
 PLANTED_TRUTH = "synthetic.json"
 _TRUE = frozenset({"1", "true", "yes", "y"})
 _FALSE = frozenset({"", "0", "false", "no", "n"})
@@ -41,6 +47,7 @@ class ManifestRow:
     mask: str | None = None
     mask_label: int | str | None = None  # a number, or the name of a region of the mask
     seed_lps_mm: tuple[float, float, float] | None = None
+    on_gaps: OnGaps = "refuse"  # what becomes of a DICOM series with missing or unevenly spaced slices
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -197,6 +204,7 @@ def _row(number: int, record: Mapping[str, str], root: Path) -> ManifestRow:
         mask=None if mask is None else _relative(mask, root),
         mask_label=label,
         seed_lps_mm=_seed([record.get(axis, "") for axis in SEED]),
+        on_gaps=_on_gaps(record.get("on_gaps", "")),
     )
 
 
@@ -233,6 +241,13 @@ def _seed(cells: Sequence[str]) -> tuple[float, float, float] | None:
     return (x, y, z)
 
 
+def _on_gaps(text: str) -> OnGaps:
+    value = text.casefold() or "refuse"
+    if value not in ON_GAPS:
+        raise ManifestError(f"on_gaps {text!r} is neither refuse nor resample: correct it")
+    return cast("OnGaps", value)
+
+
 def _flag(text: str) -> bool:
     if text.casefold() not in _TRUE | _FALSE:
         raise ManifestError(f"synthetic {text!r} is neither true nor false: correct it")
@@ -261,7 +276,7 @@ def _split_repeated(rows: Iterable[ManifestRow]) -> tuple[list[ManifestRow], lis
     repeated: list[RejectedRow] = []
     for group in groups.values():
         first, *rest = group
-        if len({(r.image, r.mask, r.mask_label, r.seed_lps_mm) for r in group}) == 1:
+        if len({(r.image, r.mask, r.mask_label, r.seed_lps_mm, r.on_gaps) for r in group}) == 1:
             unique.append(first)
             reasons = [(r, f"repeats line {first.number}, which was used: remove this line") for r in rest]
         else:

@@ -145,7 +145,8 @@ class _Source:
     def volume(self) -> Volume:
         from flexict_core.io import load_volume
 
-        return load_volume(_paths(self.row, self.root)[0], series_uid=wanted_series(self.row))
+        path, series = _paths(self.row, self.root)[0], wanted_series(self.row)
+        return load_volume(path, series_uid=series, on_gaps=self.row.on_gaps)
 
     @cached_property
     def mask(self) -> Volume | None:

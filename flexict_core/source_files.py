@@ -33,13 +33,15 @@ def wanted_series(row: ManifestRow) -> str | None:
 def source_sha256(paths: Sequence[Path], row: ManifestRow, *, digests: Sequence[str] | None = None) -> str:
     """Hash of what the row's vector is made from. paths: of its image, and of its mask where it has one.
 
-    The image alone gives the hash of its bytes; a mask, label or seed point is hashed with it. OSError for a file
+    The image alone gives the hash of its bytes; a mask, label, seed point or resampling is hashed with
+    it. OSError for a file
     that cannot be read. digests: what `file_sha256s` gave, where it was asked already.
     """
     digests = file_sha256s(paths, row) if digests is None else list(digests)
-    if len(digests) == 1 and row.seed_lps_mm is None:
+    if len(digests) == 1 and row.seed_lps_mm is None and row.on_gaps == "refuse":
         return digests[0]
-    return hashlib.sha256(repr((digests, row.mask_label, row.seed_lps_mm)).encode()).hexdigest()
+    parts = (digests, row.mask_label, row.seed_lps_mm, *((row.on_gaps,) if row.on_gaps != "refuse" else ()))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def file_sha256s(paths: Sequence[Path], row: ManifestRow) -> list[str]:
@@ -57,7 +59,8 @@ def file_state(path: Path) -> list[tuple[int, ...]]:
 def source_stat(paths: Sequence[Path], row: ManifestRow) -> str:
     """Sizes and times of the files, as text; "" where they cannot stand for the content."""
     texts = [_stat(path) for path in paths]
-    return "|".join([*texts, str(row.mask_label), str(row.seed_lps_mm)]) if all(texts) else ""
+    told = [str(row.mask_label), str(row.seed_lps_mm), *([row.on_gaps] if row.on_gaps != "refuse" else [])]
+    return "|".join([*texts, *told]) if all(texts) else ""
 
 
 def _cached(path: Path, series: str | None, is_mask: bool) -> str:

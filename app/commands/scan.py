@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,11 @@ from app.console import Console, complain
 
 TOLD = 5  # reasons that are printed; the file holds all
 REFUSED = 3  # exit status: done, but some CTs or masks cannot be used
+
+
+class OnGaps(StrEnum):
+    REFUSE = "refuse"
+    RESAMPLE = "resample"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +38,10 @@ def scan(
         list[str] | None,
         typer.Option(help="Only regions of this name, such as 'GTV*'. May be given again.", metavar="NAME"),
     ] = None,
+    on_gaps: Annotated[
+        OnGaps,
+        typer.Option(help="DICOM series with missing or unevenly spaced slices: refuse or resample them."),
+    ] = OnGaps.REFUSE,
     pseudonymise: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +68,7 @@ def scan(
         manifest=manifest,
         quality=quality,
         roi=roi or (),
+        on_gaps=on_gaps.value,
         key_file=pseudonymise,
         overwrite=overwrite,
         progress=console.progress,

@@ -59,7 +59,8 @@ class CtCase:
 
 def open_case(image: Path, mask: Path | None, *, mask_label: int | None = None) -> CtCase:
     """Read a CT (HU) and its mask; without a mask the middle of the volume is the centre."""
-    native = load_volume(image)
+    # A series with gaps is in a store only where its user had it resampled.
+    native = load_volume(image, on_gaps="resample")
     volume = native.to_orientation("LPS")
     if mask is None:
         middle = tuple(n // 2 for n in volume.shape_zyx)

@@ -34,6 +34,7 @@ class CtVolume:
 
     image: the file or DICOM folder of the manifest. folder: where it lies. keys: the words of its own and its
     patient's name, by which label maps find it. grid: its geometry and DICOM origin; voxels are not kept.
+    resampled: to an even spacing, because the user said so.
     """
 
     image: Path
@@ -43,6 +44,7 @@ class CtVolume:
     keys: tuple[tuple[str, ...], ...]
     grid: Volume
     quality: Quality
+    resampled: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from flexict_core.io.dicom_header import Header
 
 Row = Mapping[str, object]
 
-TEXTS = ("reason", "warnings", "roi_id")
+TEXTS = ("reason", "warnings", "roi_id", "series_description")
 PATHS = ("image", "mask", "file")
 _SHORTEST = 3  # characters: a shorter ID stands in every sentence
 _SHORTEST_NUMBER = 4

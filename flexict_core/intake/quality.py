@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from flexict_core.io.dicom_geometry import Stack
 
 COLUMNS = (
-    *("patient_id", "series_uid", "in_manifest", "image", "format", "manufacturer", "model", "kernel", "kvp"),
+    *("patient_id", "series_uid", "in_manifest", "image", "format", "series_number", "series_description"),
+    *("manufacturer", "model", "kernel", "kvp"),
     *("contrast_agent", "body_region", "slices", "rows", "columns", "spacing_x_mm", "spacing_y_mm"),
     *("spacing_z_mm", "slice_thickness_mm", "gaps", "gantry_tilt_deg", "orientation", "hu_min", "hu_max"),
     "warnings",
@@ -139,6 +140,8 @@ def _acquisition(headers: Sequence[Header]) -> dict[str, object]:
         "kvp": lambda h: h.acquisition.kvp,
         "contrast_agent": lambda h: h.acquisition.contrast_agent,
         "body_region": lambda h: h.acquisition.body_part,
+        "series_number": lambda h: h.acquisition.series_number,
+        "series_description": lambda h: h.acquisition.series_description,
     }
     return {name: Counter(map(value, headers)).most_common(1)[0][0] for name, value in names.items()}
 

@@ -27,6 +27,7 @@ from flexict_core.intake.tables import (
     write_table,
 )
 from flexict_core.intake.volumes import Volumes, read_images, read_series
+from flexict_core.io.dicom_geometry import OnGaps
 from flexict_core.io.dicom_header import Header
 from flexict_core.io.dicom_series import RTSTRUCT, SEGMENTATIONS, count_patients, why_not_ct
 
@@ -65,6 +66,7 @@ def scan(
     quality: str | os.PathLike[str] | None = None,
     roi: Sequence[str] = (),
     key_file: str | os.PathLike[str] | None = None,
+    on_gaps: OnGaps = "refuse",
     overwrite: bool = False,
     progress: bool = True,
 ) -> ScanReport:
@@ -79,6 +81,8 @@ def scan(
     quality: one row a CT series, also of those refused; beside the manifest unless told otherwise.
     `left_out.csv` beside the manifest holds everything else, with its reason.
     roi: take only regions that match one of these patterns (`GTV*`).
+    on_gaps: "refuse" a DICOM series with missing or unevenly spaced slices, or "resample" it to an even spacing;
+    the manifest then says so to `embed`, and the quality table to the reader.
     key_file: write pseudonyms of patient IDs and series UIDs instead, by the key in this file (made where it
     does not exist). A manifest then names a DICOM series by its folder alone, so that a folder of several
     series cannot be used. Paths are as they are; reasons, warnings and region names show no ID, UID or name.
@@ -99,7 +103,7 @@ def scan(
     if key_file is not None:
         besides.append(Path(key_file).resolve())
 
-    volumes, headers = _read(places, root, besides=besides, progress=progress)
+    volumes, headers = _read(places, root, besides=besides, on_gaps=on_gaps, progress=progress)
     rois = _pair(volumes, headers, wanted=roi, root=root)
     if pseudonyms is not None:
         _drop_mixed(volumes, headers, root=root)
@@ -122,9 +126,9 @@ def scan(
     reasons = dict(Counter(str(row["reason"]) for row in lost).most_common())
     if not rows:
         raise InputError(_nothing(paths, reasons, rest))
-    columns = MANIFEST_COLUMNS + (("synthetic",) if any("synthetic" in row for row in rows) else ())
+    further = tuple(name for name in ("on_gaps", "synthetic") if any(name in row for row in rows))
     write_table(table, QUALITY_COLUMNS, facts)
-    write_table(target, columns, rows)
+    write_table(target, MANIFEST_COLUMNS + further, rows)
     return ScanReport(
         manifest=target,
         quality=table,
@@ -166,7 +170,7 @@ def _place(path: Path, root: Path, manifest: Path) -> Path:
 
 
 def _read(
-    places: Sequence[Path], root: Path, *, besides: Iterable[Path], progress: bool
+    places: Sequence[Path], root: Path, *, besides: Iterable[Path], on_gaps: OnGaps, progress: bool
 ) -> tuple[Volumes, list[Header]]:
     files, lost = list_files(places, root=root, besides=besides)
     with _bar(len(files), "headers", "file", shown=progress) as bar:
@@ -175,7 +179,7 @@ def _read(
     images = [h for h in found.headers if h.sop_class not in (RTSTRUCT, *SEGMENTATIONS)]
     count = len({h.series_uid for h in images}) + len(found.images)
     with _bar(count, "volumes", "series", shown=progress) as bar:
-        read_series(images, root=root, into=volumes, bar=bar)
+        read_series(images, root=root, into=volumes, bar=bar, on_gaps=on_gaps)
         doubled = read_images(found.images, root=root, into=volumes, bar=bar)
     if doubled:
         shown = ", ".join(map(repr, doubled[:3])) + (

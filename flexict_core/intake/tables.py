@@ -30,6 +30,8 @@ def manifest_rows(found: Sequence[CtVolume], rois: Sequence[Roi], root: Path) ->
             "image": volume.image.relative_to(root).as_posix(),
             "series_uid": volume.series_uid,
         }
+        if volume.resampled:
+            row["on_gaps"] = "resample"
         if _is_synthetic(volume.folder, root):
             row["synthetic"] = "true"
         regions = of_volume.get(id(volume), [])

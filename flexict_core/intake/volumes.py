@@ -25,6 +25,7 @@ from flexict_core.intake.quality import (
     without_voxels,
 )
 from flexict_core.io import load_volume
+from flexict_core.io.dicom_geometry import OnGaps
 from flexict_core.io.dicom_header import Header
 from flexict_core.io.dicom_series import CT, ENHANCED_CT, Series, group_series
 from flexict_core.io.region_names import segment_names
@@ -66,14 +67,16 @@ def shortened(text: str, root: Path, *places: Path) -> str:
 # ── DICOM ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_series(headers: Sequence[Header], *, root: Path, into: Volumes, bar: Any) -> None:
+def read_series(
+    headers: Sequence[Header], *, root: Path, into: Volumes, bar: Any, on_gaps: OnGaps = "refuse"
+) -> None:
     """Every CT series among the files; `bar` (tqdm) is advanced by one a series."""
     for series in group_series(headers):
         bar.update(1)
-        _take_series(series, root, into)
+        _take_series(series, root, into, on_gaps=on_gaps)
 
 
-def _take_series(series: Series, root: Path, into: Volumes) -> None:
+def _take_series(series: Series, root: Path, into: Volumes, *, on_gaps: OnGaps) -> None:
     reason = _why_not_axial_ct(series)
     everything = [*series.headers, *(header for header, _ in series.set_aside)]
     if reason is not None:
@@ -94,15 +97,18 @@ def _take_series(series: Series, root: Path, into: Volumes) -> None:
         if not first.patient_id:
             raise ImageError("no PatientID in its files; write one into them, or add its row by hand")
         with _heard() as said:
-            volume = load_volume(image, series_uid=series.series_uid)
+            volume = load_volume(image, series_uid=series.series_uid, on_gaps=on_gaps)
+            resampled = not series.stack().is_regular
     except Exception as error:  # one odd series must not stop a thousand good ones
         reason = reason_of(error, root, image)
         into.left_out += _series_left_out(series.series_uid, series.headers, reason, refused=True)
         _lose(series, reason, root, into)
         return
+    said += [f"resampled to slices every {volume.spacing_zyx_mm[0]:.4g} mm"] if resampled else []
     into.found.append(
         CtVolume(
             image=image,
+            resampled=resampled,
             folder=image if image.is_dir() else image.parent,
             patient_id=first.patient_id,
             series_uid=series.series_uid,

@@ -171,3 +171,11 @@ def test_the_sarcoma_manifest_is_read_whole(shared: Path) -> None:
     assert (len(manifest.rows), len(manifest.rejected)) == (25, 0)
     assert all(resolve_inside(manifest.root, row.image).is_file() for row in manifest.rows)
     assert {row.mask_label for row in manifest.rows} == {1}
+
+
+def test_on_gaps_is_refuse_or_resample(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path, "patient_id,image,on_gaps\nA,a,\nB,b,Resample\nC,c,fill\n"))
+    assert [(r.patient_id, r.on_gaps) for r in manifest.rows] == [("A", "refuse"), ("B", "resample")]
+    assert [r.reason for r in manifest.rejected] == [
+        "on_gaps 'fill' is neither refuse nor resample: correct it"
+    ]

@@ -73,7 +73,8 @@ def test_a_nested_tree_gives_one_row_a_series(
 def test_quality_says_how_the_series_was_made(
     home: Path, planes: Planes, put: Make, table: Make, hu: Make
 ) -> None:
-    uid = put(home / "ct", planes("P-1"))[0].SeriesInstanceUID
+    series = planes("P-1", SeriesNumber=4, SeriesDescription="portal venous 2.0 B30")
+    uid = put(home / "ct", series)[0].SeriesInstanceUID
     run(home, quality=home / "made.csv")
     (row,) = table(home / "made.csv")
     assert row == {
@@ -82,6 +83,8 @@ def test_quality_says_how_the_series_was_made(
         "in_manifest": "yes",
         "image": "ct",
         "format": "DICOM",
+        "series_number": "4",
+        "series_description": "portal venous 2.0 B30",
         "manufacturer": "ACME",
         "model": "Scan 1",
         "kernel": "B30",
@@ -155,6 +158,28 @@ def test_gaps_are_refused_and_counted(home: Path, planes: Planes, put: Make, tab
     assert (row["in_manifest"], row["gaps"], row["slices"]) == ("no", "2", "10")
     assert "left out: slices are missing: 10 of 12" in row["warnings"]
     assert reasons(home, table)["gap"].startswith("refused: slices are missing: 10 of 12 at 2.5 mm")
+
+
+def test_gaps_are_resampled_when_told_and_embed_does_the_same(
+    home: Path, tmp_path: Path, planes: Planes, put: Make, hu: Make, table: Make
+) -> None:
+    # Linear along z, so that what is missing between two slices is known.
+    ramp = hu()[:1] * 0 + (10 * np.arange(12) - 60)[:, None, None].astype(np.int16)
+    ramp[:, :4] = -1000
+    put(home / "whole", planes("P-1", ramp))
+    series = planes("P-2", ramp)
+    put(home / "gap", series[:4] + series[6:])
+    report = run(home, on_gaps="resample")
+    assert (report.rows, report.refused) == (2, 0)
+    rows = {r["image"]: r["on_gaps"] for r in table(home / "manifest.csv")}
+    assert rows == {"whole": "", "gap": "resample"}
+    (row,) = [r for r in table(home / "quality.csv") if r["patient_id"] == "P-2"]
+    assert (row["in_manifest"], row["gaps"], row["slices"]) == ("yes", "2", "10")
+    assert "2 slices missing" in row["warnings"]
+    assert "resampled to slices every 2.5 mm" in row["warnings"]
+    embeds(home, tmp_path, rows=2)
+    found = EmbeddingStore(tmp_path / "store").read("baseline")
+    np.testing.assert_allclose(found.X[0], found.X[1], rtol=1e-5, atol=1e-4)
 
 
 def test_a_copy_of_a_series_is_taken_once(
