@@ -26,7 +26,7 @@ BAD, GOOD = [c for c in CASES if c.says], [c for c in CASES if not c.says]
 SCANNED = [c for c in CASES if c.scan is not None]
 ADDRESS_SPACE = 4 << 30  # the voxels that the bombs claim are five times as many
 RESIDENT = 600 << 20  # libraries, and tiny volumes one by one
-LIKELY_SIZE = 1 << 30  # of the one bomb that might be a label map, which are packed as much: a scan looks into it
+LIKELY_SIZE = 1 << 30  # one bomb might be a label map, which are packed as much: a scan looks into it
 _RUN = f"""
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({ADDRESS_SPACE}, {ADDRESS_SPACE}))
