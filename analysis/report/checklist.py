@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis.audits.pretraining import NONE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -126,7 +128,12 @@ def _eligible(e: Evidence) -> Answer:
 
 def _overlap(e: Evidence) -> Answer:
     found = [o for r in e.of("audit") for o in r.facts.get("overlap", [])]
-    said = dict.fromkeys(f"{o['collection']}: {o['status']} ({o['patients']} patients)" for o in found)
+    said = dict.fromkeys(
+        "the encoder was not pretrained"
+        if o["status"] == NONE
+        else f"{o['collection']}: {o['status']} ({o['patients']} patients)"
+        for o in found
+    )
     return ("; ".join(said) + "." if said else ""), "audit"
 
 
@@ -134,8 +141,10 @@ def _preprocessing(e: Evidence) -> Answer:
     parts = []
     for spec in e.specs:
         recipe = spec.get("recipe")
-        name = recipe.get("name") if isinstance(recipe, dict) else recipe
-        how = f"recipe {name}, written out in the specification" if name else "vectors made elsewhere"
+        if isinstance(recipe, dict):
+            how = f"recipe {recipe.get('name')}, written out in the specification"
+        else:
+            how = f"recipe {recipe}" if recipe else "vectors made elsewhere"
         parts.append(f"{spec.get('name')}: {how}")
     return "; ".join(parts) + ".", "reproducibility"
 
@@ -189,6 +198,13 @@ def _power(e: Evidence) -> Answer:
                 f"{r.title}: a concordance of {least:.3f} could have been detected with 80 % power, n = {r.n}"
             )
     return ("; ".join(parts) + "." if parts else ""), "stage gradient"
+
+
+def _imbalance(e: Evidence) -> Answer:
+    held = [r for r in e.of("probe") if "balanced classes" in r.methods]
+    return (
+        "Classes weigh alike in the probes, which are judged by balanced metrics." if held else ""
+    ), _titles(held)
 
 
 def _confounders(e: Evidence) -> Answer:
@@ -295,25 +311,26 @@ _ITEMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Answer]], ...] = (
     ("Treatments", "—", "6c", "treatment", _nothing),
     ("Ethics", "8", "17", "ethics", _nothing),
     ("Source of data", "13", "5a", "source", _nothing),
-    ("Overlap with pretraining and other data", "14", "16", "", _overlap),
+    ("Overlap with pretraining and other data", "14", "—", "", _overlap),
     ("Duplicates and leaks", "14, 15", "7", "", _duplicates),
-    ("Imaging protocol", "16", "9a", "acquisition", _nothing),
-    ("Segmentation", "19, 20, 31", "9a", "segmentation", _nothing),
+    ("Imaging protocol", "16", "9b", "acquisition", _nothing),
+    ("Segmentation", "19, 20, 31", "9b", "segmentation", _nothing),
     ("Preprocessing", "21–23", "7", "", _preprocessing),
-    ("Features (embeddings)", "25–28", "9a", "", _features),
+    ("Features (embeddings)", "25–28", "9b", "", _features),
     ("Reference standard, outcome", "18", "8a–c", "reference", _nothing),
     ("Clinical predictors", "17", "9a–c", "", _predictors),
     ("Sample size", "9", "10", "sample_size", _power),
     ("Missing data", "29", "11", "", _missing_values),
-    ("Models, training and tuning", "34, 35, 37", "12a–d", "", _methods_of("gradient", "probe", "survival")),
-    ("Handling of confounders", "36", "12c", "", _confounders),
-    ("Testing", "15, 38", "12a, 16", "", _testing),
+    ("Models, training and tuning", "34, 35, 37", "12b, 12c", "", _methods_of("gradient", "probe", "survival")),
+    ("Class imbalance", "30", "13", "", _imbalance),
+    ("Handling of confounders", "36", "—", "", _confounders),
+    ("Testing", "15, 38", "12a, 12c", "", _testing),
     ("Metrics", "39", "12e", "", _methods_of("gradient", "probe", "retrieve", "survival")),
     ("Uncertainty", "40", "12e, 23a", "", _uncertainty),
     ("Statistical comparison of models", "41", "12e", "", _compared),
     ("Comparison with clinical predictors", "42, 48", "23a", "", _against_clinic),
     ("Calibration", "39", "12e", "", _calibration),
-    ("Heterogeneity over groups", "—", "12f, 23b", "", _groups),
+    ("Heterogeneity over groups", "—", "12d, 23b", "", _groups),
     ("Fairness", "—", "14", "fairness", _nothing),
     ("Baseline characteristics", "44", "20b", "", _described),
     ("Flow of patients", "45", "20a", "", _flow),

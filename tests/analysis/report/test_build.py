@@ -78,6 +78,15 @@ def test_verdicts_come_first_and_every_section_says_what_its_result_says(whole: 
         assert other.verdict in text
 
 
+def test_warnings_about_all_patients_stand_once(whole: Report) -> None:
+    text, _ = _read(whole.html)
+    own = [w for w in whole.sections[0].warnings if "left out" in w]
+    assert any("STRANGER" in w for w in own)
+    for warning in own:
+        assert text.count(warning) == 1
+        assert text.index(warning) < text.index("1 Audit What could")
+
+
 def test_the_page_is_alone_and_data_are_escaped(whole: Report) -> None:
     html = whole.html.read_text(encoding="utf-8")
     text, links = _read(whole.html)
@@ -197,6 +206,7 @@ def test_a_section_that_its_data_cannot_carry_is_reported_in_its_place(home: Pat
     assert failed["project"] == ""
     words, _ = _read(done.html)
     assert f"Not answered: {failed['gradient']}" in words
+    assert "--" not in failed["gradient"]
     leaf = next(leaf for leaf in done.flow.leaves if leaf.label.endswith("Stage gradient"))
     assert leaf.n is None
     assert "not answered: Stage gradient" in (done.out / "checklist.csv").read_text(encoding="utf-8")

@@ -34,6 +34,18 @@ def test_characteristics_are_those_of_pandas(home: Path) -> None:
     assert "stage" not in set(found.table()["column"])
 
 
+def test_whole_numbers_of_few_kinds_are_counted_and_others_have_quartiles(home: Path) -> None:
+    table = pd.read_csv(home / "clinical.csv", dtype=str, keep_default_na=False)
+    table["t"] = [str(1 + i % 4) for i in range(len(table))]
+    table["halves"] = [str(i % 3 / 2) for i in range(len(table))]
+    table.to_csv(home / "codes.csv", index=False)
+    cohort = load_cohort(home / "store", "deep", home / "codes.csv", id_column="pid")
+    levels = {r.column: [] for r in characteristics(cohort, columns=["t", "halves"]).rows}
+    for r in characteristics(cohort, columns=["t", "halves"]).rows:
+        levels[r.column].append(r.level)
+    assert levels == {"t": ["1", "2", "3", "4"], "halves": [""]}
+
+
 def test_missing_values_are_counted_and_texts_without_end_are_named(home: Path) -> None:
     table = pd.read_csv(home / "clinical.csv")
     table.loc[:4, "size_mm"] = np.nan
@@ -55,6 +67,8 @@ def test_the_checklist_answers_from_results_and_says_what_it_cannot_know(whole: 
     assert (rows.loc["Flow of patients", "CLEAR"], rows.loc["Flow of patients", "TRIPOD+AI"]) == ("45", "20a")
     audit = next(r for r in whole.sections if r.kind == "audit")
     assert audit.verdict in rows.loc["Handling of confounders", "answer"]
+    assert rows.loc["Class imbalance", "status"] == ANSWERED
+    assert rows.loc["Statistical comparison of models", "status"] == MISSING  # one embedding
     assert rows.loc["Testing", "answer"].endswith("No external test.")
     assert set(rows["status"]) <= {ANSWERED, STATED, MISSING}
     assert (rows["answer"] != "").all()
