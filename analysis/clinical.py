@@ -126,6 +126,15 @@ def canonical(value: object) -> str:
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
 
 
+def canonical_column(values: Sequence[object] | np.ndarray) -> np.ndarray:
+    """`canonical` of every value [n], as object array; each different value is read once."""
+    import pandas as pd
+
+    codes, different = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=True)
+    texts = np.array([*(canonical(v) for v in different), ""], dtype=object)
+    return texts[codes]  # a missing value has code −1: the last
+
+
 @dataclass(frozen=True)
 class StageOrder:
     """Stages from the earliest to the latest; `members` says which values of the table each one takes."""

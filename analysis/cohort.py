@@ -212,7 +212,7 @@ def load_cohort(
         X=X[at],
         patient_id=np.array(common, dtype=object),
         table=matched,
-        rows=held.rows.assign(patient_id=row_ids)[np.isin(row_ids, common)].reset_index(drop=True),
+        rows=held.rows.assign(patient_id=row_ids)[_among(row_ids, common)].reset_index(drop=True),
         feature_names=_feature_names(held),
         lost=lost_frame(lost),
         warnings=(*sentences(lost), *_without_id(table)),
@@ -226,6 +226,13 @@ def load_cohort(
         store=Path(archive.path),
     )
     return _finite(_filtered(cohort, where))
+
+
+def _among(ids: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
+    """Which ids are wanted, [n] booleans; by hash, for numpy compares every object with every other."""
+    import pandas as pd
+
+    return np.asarray(pd.Index(ids).isin(wanted))
 
 
 def only_embedding(store: EmbeddingStore) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from analysis.clinical import canonical
+from analysis.clinical import canonical, canonical_column
 from analysis.results import Result
 from flexict_core.errors import AnalysisError
 from flexict_core.tables import listing
@@ -92,7 +92,8 @@ def compare_selection(
     inside = np.isin(cohort.patient_id.astype(str), list(map(str, selected)))
     if not inside.any():
         raise AnalysisError("no patient is selected: draw a lasso or a box around some")
-    values = np.array([canonical(v) or MISSING for v in cohort.column(column)], dtype=object)
+    values = canonical_column(cohort.column(column))
+    values[values == ""] = MISSING
     n_selected, n_rest = int(inside.sum()), int((~inside).sum())
     levels = []
     for label in _listed(values, order):

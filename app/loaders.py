@@ -5,6 +5,7 @@ They are shared between the sessions of a server: what they return is read, neve
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 Stamp = tuple[tuple[str, int, int], ...]
 _MOST_LEVELS = 20
+_MOST_SPELLINGS = 200  # of them in a column
 Question = tuple[Any, ...]
 
 
@@ -120,12 +122,27 @@ def quarantine(config: state.AppConfig) -> pd.DataFrame:
     return EmbeddingStore(config.store).quarantine(chosen_embedding(config))
 
 
+_KEYS: dict[
+    int, tuple[weakref.ref[Any], tuple[str, ...]]
+] = {}  # to hash 266,227 IDs takes a tenth of a second
+_MOST_KEYS = 64
+
+
 def cohort_key(cohort: Cohort) -> tuple[str, ...]:
     """Identifies the cohort's content for the caches: embedding, data hashes, and who is kept."""
-    who = str(
-        hash(cohort.patient_id.tobytes() if cohort.patient_id.dtype != object else tuple(cohort.patient_id))
+    held = _KEYS.get(id(cohort))
+    if held is not None and held[0]() is cohort:
+        return held[1]
+    key = (
+        cohort.embedding_id,
+        *sorted(cohort.data_sha256.values()),
+        cohort.name,
+        str(hash(tuple(cohort.patient_id))),
     )
-    return (cohort.embedding_id, *sorted(cohort.data_sha256.values()), cohort.name, who)
+    _KEYS[id(cohort)] = (weakref.ref(cohort), key)
+    while len(_KEYS) > _MOST_KEYS:
+        _KEYS.pop(next(iter(_KEYS)), None)
+    return key
 
 
 def question(kind: str, cohort: Cohort, settings: Any = None) -> Question:
@@ -400,7 +417,10 @@ def _category_levels(_cohort: Cohort, key: tuple[str, ...]) -> dict[str, list[st
 
     levels = {}
     for name in _cohort.table.columns:
-        values = sorted({canonical(v) for v in _cohort.table[name]} - {""}, key=natural_key)
+        different = _cohort.table[name].unique()
+        if len(different) > _MOST_SPELLINGS:
+            continue
+        values = sorted({canonical(v) for v in different} - {""}, key=natural_key)
         if name != _cohort.id_column and 2 <= len(values) <= min(_MOST_LEVELS, max(2, _cohort.n // 2)):
             levels[str(name)] = values
     return levels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.clinical import canonical
+from analysis.clinical import canonical, canonical_column
 from analysis.plots.theme import (
     INK,
     MISSING_COLOUR,
@@ -58,7 +58,7 @@ def colouring(
     """How a column colours the map: `order` given: ordered categories; numbers with at least 7 different values:
     a colour scale; else categories, of which the 11 most frequent keep a colour of their own.
     """
-    texts = np.array([canonical(v) for v in values], dtype=object)
+    texts = canonical_column(values)
     present = Counter(t for t in texts if t)
     if order is not None:
         unknown = sorted(set(present) - {canonical(o) for o in order})

@@ -40,7 +40,7 @@ def render() -> None:
     order = loaders.stage_order(cohort, str(colour), config)
     plain = colour in (None, NO_COLOUR)
     exhibit = _exhibit(cohort, result, None if plain else str(colour), order)
-    left, right = st.columns([13, 7], gap="medium")
+    left, right = st.columns([11, 9], gap="medium")
     with left:
         colouring = None if plain else loaders.colouring(cohort, str(colour), order)
         show_map(cohort, result, exhibit, colour=colouring, everyone=everyone.patient_id)

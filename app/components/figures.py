@@ -29,10 +29,10 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show_figure(figure: Figure, key: str) -> None:
+def show_figure(figure: Figure, key: str, factor: float = FACTOR) -> None:
     """One figure, with its caption as the text for those who cannot see it."""
     st.plotly_chart(
-        on_screen(figure),
+        on_screen(figure, factor),
         theme=None,
         key=key,
         config={"displayModeBar": False},

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _ASK_ABOVE = 20_000  # patients: comparing so many takes longer than a lasso should
 _PICTURES, _ACROSS = 9, 3
 _ROWS = 5000
+_LISTED = 1000
 PARTS = ("Composition", "Survival", "Pictures", "Patients")
 
 
@@ -70,7 +71,7 @@ def show_selection(cohort: Cohort, everyone: state.Ids, config: state.AppConfig,
 
 def _open_and_save(cohort: Cohort, inside: np.ndarray, config: state.AppConfig, picture: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        patients = [str(p) for p in cohort.patient_id[inside][:_ROWS]]
+        patients = [str(p) for p in cohort.patient_id[inside][:_LISTED]]
         patient = st.selectbox("Open a case", patients, key="map-open", width=200)
         if st.button("Open case", icon=":material/radiology:", key="map-open-case"):
             state.set_field("case", patient)
@@ -130,7 +131,7 @@ def _show_composition(cohort: Cohort, inside: np.ndarray, config: state.AppConfi
     st.markdown("###### Against the rest, every column")
     table = found.table()
     show_table(
-        table[["column", "measure", "value", "p_holm", "most"]], "selection-contrasts", height=260, download=table,
+        table[["column", "value", "p_holm", "most"]], "selection-contrasts", height=260, download=table,
         column_config={
             "value": st.column_config.NumberColumn("effect", format="%.2f"),
             "p_holm": st.column_config.NumberColumn("p (Holm)", format="%.2g"),
@@ -158,7 +159,7 @@ def _show_survival(cohort: Cohort, inside: np.ndarray) -> None:
     drawing = Drawing("curves", partial(kaplan_meier, found), partial(kaplan_meier_source, found))
     exhibit = keep_exhibit("survival of the selection", result=found, cohort=cohort, drawings=[drawing])
     st.markdown(f"**{literal(found.verdict)}.**")
-    show_figure(exhibit.figures["curves"], "figure-selection-survival")
+    show_figure(exhibit.figures["curves"], "figure-selection-survival", 1.2)
     show_table(found.table(), "selection-survival")
     show_downloads(exhibit, key="selection-survival")
 

@@ -46,7 +46,6 @@ def select_patients(cohort: Cohort, everyone: state.Ids, inside: np.ndarray) -> 
 
 
 def _with_values(cohort: Cohort, column: str, values: list[str]) -> np.ndarray:
-    from analysis.clinical import canonical
+    from analysis.clinical import canonical_column
 
-    wanted = set(values)
-    return np.array([canonical(v) in wanted for v in cohort.column(column)], dtype=bool)
+    return np.asarray(np.isin(canonical_column(cohort.column(column)).astype(str), values), dtype=bool)

@@ -91,26 +91,29 @@ class MapOfPoints {
   }
 
   async draw() {
+    this.drawLegend(); // first, for it takes its width from the panel
     const { width, height } = this.panel.getBoundingClientRect();
     if (!this.plot) {
       this.paint();
       this.plot = createScatterplot({
         canvas: this.canvas, width, height, backgroundColor: this.background, lassoMinDelay: 5, lassoMinDist: 3,
-        showReticle: false, deselectOnDblClick: true, colorBy: "valueA", pointOutlineWidth: 1, opacityInactiveScale: 0.25,
+        showReticle: false, deselectOnDblClick: true, colorBy: "valueA", opacityInactiveScale: 0.25,
+        pointSizeSelected: 0,
       });
       this.plot.subscribe("select", ({ points }) => this.tell(points));
       this.plot.subscribe("deselect", () => this.tell([]));
       this.plot.subscribe("pointOver", (i) => this.point(i));
       this.plot.subscribe("pointOut", () => (this.tip.hidden = true));
       this.observer = new ResizeObserver(() => {
-        const now = this.panel.getBoundingClientRect();
-        if (now.width) this.plot.set({ width: now.width, height: now.height });
+        clearTimeout(this.later);
+        this.later = setTimeout(() => this.resize(), 150);
       });
       this.observer.observe(this.panel);
       this.setMode("freeform");
     }
     const { n, palette, alt } = this.head;
     this.canvas.setAttribute("aria-label", alt);
+    this.plot.set({ pointOutlineWidth: n > 50000 ? 0 : 1 });
     this.plot.set({ pointColor: palette, pointSize: n > 50000 ? 2 : 4, opacity: n > 50000 ? 0.6 : 0.85 });
     const known = this.placed === this.head.places; // only colours changed: places and their index are kept
     if (!known) {
@@ -120,10 +123,18 @@ class MapOfPoints {
     const spatialIndex = known ? this.plot.get("spatialIndex") : undefined;
     await this.plot.draw({ x: this.xy[0], y: this.xy[1], z: this.codes }, { zDataType: "categorical", spatialIndex });
     this.placed = this.head.places;
-    this.drawLegend();
     this.choose(this.marked, false);
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     this.box.dataset.ready = "yes";
+  }
+
+  resize() {
+    const { width, height } = this.panel.getBoundingClientRect();
+    if (!width || (width === this.plot.get("width") && height === this.plot.get("height"))) return;
+    this.plot.set({ width, height });
+    this.marked = this.plot.get("selectedPoints");
+    this.placed = null; // fitted anew into the panel's proportions
+    this.draw();
   }
 
   setMode(name) {

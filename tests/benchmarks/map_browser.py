@@ -1,0 +1,193 @@
+"""The Map in a real browser with as many points as LUNA-like collections have: first view, recolouring, lasso.
+
+    python -m tests.benchmarks.map_browser [--points 266227] [--runs 3]
+
+Headless Chromium draws WebGL by SwiftShader, that is, on the processor: a machine with a graphics card is faster. Each
+number is wall-clock time until the picture or the page's answer is there. Longest frame: the longest time between two
+animation frames of the page, which is what a reader feels as freezing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LIMITS = {"first view": 6.0, "colour change": 1.5, "lasso": 1.5}
+READY = ".map[data-ready=yes]"
+CHROMIUM = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+)
+WATCH = """() => { window.longest = 0; let last = performance.now();
+  const tick = (now) => { window.longest = Math.max(window.longest, now - last); last = now; requestAnimationFrame(tick); };
+  requestAnimationFrame(tick); }"""
+
+
+def write_cohort(home: Path, n: int, dim: int = 16) -> None:
+    """A store of `n` imported vectors in eight clouds, and a clinical table with stage, scanner and score."""
+    import pandas as pd
+
+    from flexict_core.store import EmbeddingStore
+
+    rng = np.random.default_rng(0)
+    cloud = rng.integers(0, 8, n)
+    X = (rng.standard_normal((n, dim)) + rng.standard_normal((8, dim))[cloud] * 3).astype(np.float32)
+    ids = np.array([f"P{i:07d}" for i in range(n)])
+    spec = {"encoder": "benchmark", "licence": "CC0", "synthetic": True}
+    with EmbeddingStore.create(home / "store").writer(spec, dim=dim, name="vectors") as writer:
+        for start in range(0, n, 20_000):
+            part = slice(start, start + 20_000)
+            writer.add({"patient_id": p, "embedding": v} for p, v in zip(ids[part], X[part], strict=True))
+    stage = np.array(["I", "II", "III", "IV"])[np.clip(cloud // 2 + rng.integers(-1, 2, n), 0, 3)]
+    table = pd.DataFrame(
+        {"patient_id": ids, "stage": stage, "scanner": np.array(["S1", "S2", "S3"])[rng.integers(0, 3, n)]}
+    )
+    table["score"] = np.round(X[:, 0] + rng.standard_normal(n), 3)
+    table.to_csv(home / "clinical.csv", index=False)
+
+
+@contextmanager
+def served(home: Path) -> Iterator[str]:
+    """`flexict app` of the cohort on a free port; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "app.cli",
+        "app",
+        "--store",
+        home / "store",
+        "--clinical",
+        home / "clinical.csv",
+    ]
+    command += ["--id", "patient_id", "--port", port, "--stage", "stage", "--order", "I,II,III,IV"]
+    with subprocess.Popen(
+        [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
+                break
+            except OSError:
+                if server.poll() is not None:
+                    raise RuntimeError("the server ended before it answered") from None
+                time.sleep(0.2)
+        yield url
+        server.terminate()
+
+
+def timed(page: Any, act: Callable[[], None], done: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds until `done` returns, and the longest frame of the page meanwhile (seconds)."""
+    page.evaluate(WATCH)
+    start = time.perf_counter()
+    act()
+    done()
+    return time.perf_counter() - start, page.evaluate("window.longest") / 1000
+
+
+def first_view(browser: Any, url: str) -> tuple[Any, float]:
+    """A new reader opens the Map; the page, and the seconds until the points are drawn."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(240_000)
+    start = time.perf_counter()
+    page.goto(f"{url}/map?colour=stage")
+    page.locator(READY).wait_for()
+    return page, time.perf_counter() - start
+
+
+def recolour(page: Any, column: str) -> tuple[float, float]:
+    """Choose another colour; done when the picture of other colours is drawn."""
+    before = page.locator(".map").get_attribute("data-stamp")
+    page.get_by_role("combobox", name="Colour").click()
+    option = page.get_by_role("option", name=column, exact=True)
+    option.wait_for()
+    return timed(page, option.click, lambda: page.locator(f"{READY}:not([data-stamp='{before}'])").wait_for())
+
+
+def lasso(page: Any, left: float, right: float) -> tuple[float, float]:
+    """Draw around a part of the panel; done when the page has compared the selection by its heading."""
+    box = page.locator(".map canvas").first.bounding_box()
+    corners = [(left, 0.05), (right, 0.05), (right, 0.95), (left, 0.95), (left, 0.1)]
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    heading = page.get_by_role("heading", name="patients selected")
+    before = heading.inner_text() if heading.count() else ""
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=12)
+    page.wait_for_timeout(100)
+    return timed(
+        page,
+        page.mouse.up,
+        lambda: page.wait_for_function(
+            "before => [...document.querySelectorAll('h5')].some(h => h.innerText.includes('selected') && "
+            "h.innerText !== before)",
+            arg=before,
+        ),
+    )
+
+
+def measure(n: int, runs: int, picture: Path | None) -> dict[str, list[tuple[float, float]]]:
+    """All numbers: for each action (seconds, longest frame)."""
+    from playwright.sync_api import sync_playwright
+
+    found: dict[str, list[tuple[float, float]]] = {"first view": [], "colour change": [], "lasso": []}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        home = Path(folder)
+        write_cohort(home, n)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
+        with served(home) as url:
+            page, cold = first_view(browser, url)
+            found["very first view of the server (reads the store, computes the PCA)"] = [(cold, 0.0)]
+            page.close()
+            for run in range(runs):
+                page, seconds = first_view(browser, url)
+                found["first view"].append((seconds, 0.0))
+                for column in ("scanner", "score", "stage"):
+                    found["colour change"].append(recolour(page, column))
+                found["lasso"].append(lasso(page, 0.05 + 0.02 * run, 0.5))
+                if picture is not None:
+                    page.wait_for_timeout(1500)
+                    page.screenshot(path=picture)
+                page.close()
+        browser.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=266_227)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--picture", type=Path, help="keep a screenshot")
+    asked = parser.parse_args()
+    print(f"{asked.points:,} points, headless Chromium with SwiftShader (no graphics card)")
+    for name, values in measure(asked.points, asked.runs, asked.picture).items():
+        seconds, frames = [v[0] for v in values], [v[1] for v in values]
+        limit = f"limit {LIMITS[name]:.1f} s" if name in LIMITS else ""
+        longest = f"longest frame {max(frames):.2f} s" if max(frames) else ""
+        print(
+            f"{name}: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s of {len(values)} {limit} {longest}"
+        )
+
+
+if __name__ == "__main__":
+    main()
