@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from flexict_core.volume import Volume
 
 
+# The volume that this process read last, for the other regions of one CT.
+_last_read: dict[tuple[Path, str | None, str, str], Volume] = {}
+
+
 @dataclass(frozen=True)
 class Task:
     """One row to prepare for one encoder, with what the store already holds under its key."""
@@ -146,7 +150,11 @@ class _Source:
         from flexict_core.io import load_volume
 
         path, series = _paths(self.row, self.root)[0], wanted_series(self.row)
-        return load_volume(path, series_uid=series, on_gaps=self.row.on_gaps)
+        key = (path, series, self.row.on_gaps, self.identity[2][0])  # the hash: the bytes are the same
+        if key not in _last_read:
+            _last_read.clear()  # before the next one is read: one at a time
+            _last_read[key] = load_volume(path, series_uid=series, on_gaps=self.row.on_gaps)
+        return _last_read[key]
 
     @cached_property
     def mask(self) -> Volume | None:
