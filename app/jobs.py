@@ -8,10 +8,12 @@ does next, and, for work that is silent, at the next step of the interpreter.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -58,10 +60,25 @@ class Job:
             return
         self.stop.set()
         self.step = "stopping"
-        if self.thread is not None and self.thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self.thread.ident), ctypes.py_object(Cancelled)
-            )
+        threading.Thread(target=self._interrupt, name="flexict cancel", daemon=True).start()
+
+    def _interrupt(self) -> None:
+        """Raise Cancelled in silent work too; never inside an import, which would leave half a module behind."""
+        while not self.done.wait(_POLL_S):
+            ident = self.thread.ident if self.thread is not None else None
+            frame = sys._current_frames().get(ident) if ident is not None else None
+            if ident is None or frame is None or _is_importing(frame):
+                continue
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
+            return
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if "importlib" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Shelf:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_P_VALUES = ("p_value", "p_holm")  # without a format of their own, small ones show nothing but zeros
+
+
 def show_table(
     table: pd.DataFrame,
     name: str,
@@ -24,6 +27,8 @@ def show_table(
     """
     from analysis.export import csv_text
 
+    formats = {c: st.column_config.NumberColumn(format="%.3g") for c in _P_VALUES if c in table.columns}
+    dataframe["column_config"] = {**formats, **dataframe.get("column_config", {})}
     shown = st.dataframe(table, hide_index=True, height=height or "auto", key=f"table-{name}", **dataframe)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(f"{len(table)} rows")
