@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 
 from flexict_core import RECIPES, Recipe, Volume, apply_recipe, load_mask, load_volume
 from flexict_core.errors import EncoderError, ImageError, MaskError
+from flexict_core.recipe_score import score_of
 from flexict_core.resample import resample_linear, resample_nearest, resize_linear
 
 SIZE = 160
@@ -95,6 +96,45 @@ def test_masks_take_the_nearest_voxel_and_nothing_outside() -> None:
     assert resample_nearest(mask, 2.0).array[0, 0].tolist() == [True, False, False, True, True, True]
     edge = Volume(np.ones((2, 2, 3), bool), grid(2.9, 2, 2))
     assert resample_nearest(edge, 1.0).array[0, 0].tolist() == [True] * 8 + [False]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [((0, 0, 0), (9, 11, 13)), ((3, 4, 5), (4, 5, 6)), ((8, 10, 12), (9, 11, 13)), ((2, 2, 2), (2, 2, 2))],
+)
+@pytest.mark.parametrize("spacing_mm", [0.7, 2.0, 3.1])
+def test_a_mask_in_its_own_box_is_resampled_as_the_whole(
+    spacing_mm: float, low: tuple[int, int, int], high: tuple[int, int, int]
+) -> None:
+    ct = Volume(np.zeros((9, 11, 13), np.int16), grid(0.8, 0.9, 2.5))
+    mask = box_mask(ct, low, high)
+    found = resample_nearest(mask, spacing_mm)
+    at = []
+    for n, side in zip(found.shape_zyx, (2.5, 0.9, 0.8), strict=True):
+        at.append(np.floor(np.arange(n) * spacing_mm / side + 0.5).astype(int))
+    padded = np.pad(mask.array, [(0, 9)] * 3)
+    np.testing.assert_array_equal(found.array, padded[np.ix_(*at)])
+
+
+def test_a_flipped_view_is_resampled_as_its_copy() -> None:
+    hu = noise((11, 20, 30), np.int16)
+    for view in (hu[::-1], hu[:, ::-1, ::-1], hu.transpose(2, 0, 1), hu[::2]):
+        volume, copy = (Volume(a, grid(0.8, 0.9, 2.5)) for a in (view, np.ascontiguousarray(view)))
+        assert not view.flags.c_contiguous
+        np.testing.assert_array_equal(resample_linear(volume, 2.0).array, resample_linear(copy, 2.0).array)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.int32, np.int64, np.float32, ">i2"])
+def test_the_score_is_exact_for_every_pixel_type(dtype: object) -> None:
+    kind = np.dtype(dtype)  # type: ignore[call-overload]
+    hu = np.random.default_rng(8).integers(-3000 if kind.kind != "u" else 0, 3000, (7, 8, 9))
+    hu = np.clip(hu, -100, 100) if kind.itemsize == 1 else hu
+    clipped = np.clip(hu.astype(np.float64), -1000, 1000)
+    for array in (hu.astype(kind), hu.astype(kind)[:, ::-1]):
+        score = score_of(Volume(array, grid(1, 1, 1)), RECIPES["default"])
+        assert score.mean == np.float32(clipped.mean())
+        assert score.std == pytest.approx(clipped.std(ddof=1), rel=1e-7)
+        assert score.minimum == clipped.min()
 
 
 @pytest.mark.parametrize("align_corners", [True, False])

@@ -330,3 +330,49 @@ def test_one_series_in_two_frames_of_reference(ct: CtSeries, refused: Refused, t
         ct.write(tmp_path / "a", each=moved("FrameOfReferenceUID"))
     )
     assert "several studies" in refused(ct.write(tmp_path / "b", each=moved("StudyInstanceUID")))
+
+
+def test_a_spoilt_slice_is_not_passed_over(ct: CtSeries, refused: Refused, tmp_path: Path) -> None:
+    """The last slice: without it the others would be a good series."""
+
+    def spoil(name: str, value: Any) -> Callable[[int, Dataset], None]:
+        return lambda k, ds: setattr(ds, name, value) if k == 5 else None
+
+    for number, (name, value, reason) in enumerate(
+        [
+            ("ImagePositionPatient", None, "no place in the patient"),
+            ("RescaleType", "Z_EFF", "values in Z_EFF, not HU"),
+            ("Rows", 0, "no pixels in the file"),
+        ]
+    ):
+        message = refused(ct.write(tmp_path / str(number), each=spoil(name, value)))
+        assert message.startswith(f"1 of 6 images cannot be used: {reason}")
+    # what was never a slice of this volume is passed over still
+    for number, (name, value) in enumerate(
+        [("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]), ("PhotometricInterpretation", "RGB")], start=3
+    ):
+        assert len(load_volume(ct.write(tmp_path / str(number), each=spoil(name, value))).array) == 5
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescaling_that_some_slices_lack(
+    name: str, ct: CtSeries, refused: Refused, enhanced: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    def drop(k: int, ds: Dataset) -> None:
+        if k in (1, 4):
+            delattr(ds, name)
+
+    assert refused(ct.write(tmp_path / "a", each=drop)).startswith(f"{name} is missing in 2 of 6 images")
+    frames = enhanced(ct.planes())
+    delattr(frames.PerFrameFunctionalGroupsSequence[3].PixelValueTransformationSequence[0], name)
+    assert f"{name} is missing in 1 of 6 images" in refused(ct.save(tmp_path / "b", [frames]))
+
+
+def test_slices_that_claim_the_moon_take_no_memory(
+    ct: CtSeries, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    plain = np.empty
+    monkeypatch.setattr(np, "empty", lambda shape, *a, **k: made.append(shape) or plain(shape, *a, **k))
+    assert "of 134217728 bytes of pixels" in refused(ct.write(tmp_path, tags={"Rows": 8192, "Columns": 8192}))
+    assert all(np.prod(shape) < 1e6 for shape in made)

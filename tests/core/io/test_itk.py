@@ -225,3 +225,30 @@ def test_a_nibabel_file_of_the_same_scan_agrees(tmp_path: Path) -> None:
     nifti, nrrd = load_volume(tmp_path / "ct.nii.gz"), load_volume(tmp_path / "ct.nrrd")
     np.testing.assert_array_equal(nifti.array, nrrd.array)
     np.testing.assert_allclose(nifti.affine, nrrd.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd"])
+def test_damage_in_packed_voxels_is_found(suffix: str, tmp_path: Path, refused: Refused) -> None:
+    """ITK takes what it can unpack of a MetaImage and says nothing of the rest."""
+    array = np.random.default_rng(1).integers(-1000, 1500, (20, 30, 30)).astype(np.int16)
+    path = write(tmp_path / f"ct{suffix}", array, packed=True)
+    data = next((p for p in tmp_path.iterdir() if p != path), path)
+    whole = data.read_bytes()
+    for place in (-12000, -6000, -6):
+        damaged = bytearray(whole)
+        damaged[place] ^= 16
+        data.write_bytes(damaged)
+        assert any(word in refused(path) for word in ("damaged", "more voxels are packed", "truncated")), (
+            place
+        )
+    data.write_bytes(whole)
+    np.testing.assert_array_equal(load_volume(path).array, array)
+
+
+@pytest.mark.parametrize("side", ["0", "-2.5", "nan", "x"])
+def test_a_spacing_that_is_not_positive(side: str, tmp_path: Path, refused: Refused) -> None:
+    path = write(tmp_path / "ct.mha")
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b" 2.5\nDimSize", f" {side}\nDimSize".encode()))
+    assert path.read_bytes() != raw
+    assert "is not positive; repair the header" in refused(path)

@@ -244,3 +244,15 @@ def test_the_contours_of_the_ibsi_phantom_give_its_mask(shared: Path, refused: R
         assert dice >= 0.98
     other = load_volume(shared / "data/ct/crlm_1004_dicom")
     assert "another frame of reference" in refused(path, MaskError, mask=True, reference=other)
+
+
+def test_a_structure_set_cut_short_is_not_a_smaller_one(
+    volume: Volume, tmp_path: Path, refused: Refused
+) -> None:
+    ds = structure_set(volume, {"GTV": {z: [box(2.5, 2.5, 6.5, 6.5)] for z in range(2, 8)}})
+    path = save(tmp_path / "rs", ds)
+    whole = path.read_bytes()
+    assert load_mask(path, reference=volume).array.sum() == 6 * 16
+    for cut in range(1, 700, 23):
+        path.write_bytes(whole[:-cut])
+        refused(path, MaskError, mask=True, reference=volume)
