@@ -127,7 +127,10 @@ def bucket(small_index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256  # as many as the transfer program opens at once
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     monkeypatch.setattr(transfer, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
