@@ -45,6 +45,17 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20240611)
 
 
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished `flexict demo` of 24 patients a cohort, the fewest it allows, made once: leave it as it is."""
+    from app.console import Console
+    from app.demo import run_demo
+
+    out = tmp_path_factory.mktemp("demo")
+    run_demo(out, console=Console(quiet=True, figures=False), patients_per_cohort=24, permutations=199)
+    return out
+
+
 @dataclass(frozen=True)
 class PlantedStore:
     """A small store whose truth is known: 48 patients, 12 a stage; one dimension rises with the stage alone."""

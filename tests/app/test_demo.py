@@ -17,11 +17,9 @@ from flexict_core.store import EmbeddingStore
 FEW = 24  # patients a cohort: the fewest that the synthetic cohort allows
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("demo")
-    run_demo(out, console=Console(quiet=True, figures=False), patients_per_cohort=FEW, permutations=199)
-    return out
+@pytest.fixture
+def demo(small_demo: Path) -> Path:
+    return small_demo
 
 
 @pytest.mark.slow
