@@ -6,9 +6,24 @@ built-in that a caller would expect, so `except ValueError` keeps working.
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class FlexictError(Exception):
-    """Anything the user can put right; the command line turns it into one line and exit status 2."""
+    """Anything the user can put right; the command line turns it into one line and exit status 2.
+
+    Messages quote file names and cells of tables: line ends and control characters in them (a terminal would obey
+    some) become spaces.
+    """
+
+    def __init__(self, message: object = "", *more: object) -> None:
+        super().__init__(one_line(str(message)), *more)
+
+
+def one_line(text: str) -> str:
+    """The text without line ends, control characters and marks that turn the direction of writing."""
+    plain = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
+    return " ".join(plain.split()) if plain != text else text
 
 
 class InputError(FlexictError, ValueError):

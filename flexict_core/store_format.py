@@ -112,7 +112,22 @@ def read_spec(folder: Path) -> dict[str, Any]:
         raise StoreError(
             f"{str(folder)!r} has layout {layout!r}, this program reads 1 to {LAYOUT}: update it"
         )
+    if wrong := _wrong_value(spec):
+        raise StoreError(f"{str(folder / SPEC)!r} is damaged ({wrong}): restore it or embed again")
     return spec
+
+
+def _wrong_value(spec: Mapping[str, Any]) -> str:
+    """What is wrong with the values that every reader relies on; nothing where all is well."""
+    for key, kind in (("name", str), ("encoder", str), ("synthetic", bool), ("dim", int)):
+        if not isinstance(spec.get(key), kind):
+            return f"{key} is {spec.get(key)!r}"
+    if isinstance(spec["dim"], bool) or spec["dim"] < 1:
+        return f"dim is {spec['dim']!r}"
+    names = spec.get("feature_names")
+    if names is not None and not (isinstance(names, list) and len(names) == spec["dim"]):
+        return f"feature_names are not {spec['dim']} names"
+    return ""
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -180,7 +195,12 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """One part in the present layout, or some of its columns; FileNotFoundError where a merge has just taken it
     away, StoreError where it is damaged."""
     with open_part(path) as file:
-        return _present(file.read(columns=None if columns is None else list(columns)), columns)
+        try:
+            table = file.read(columns=None if columns is None else list(columns))
+            table.validate(full=True)  # text that is not UTF-8 would come out as an error of its own later on
+            return _present(table, columns)
+        except (KeyError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise damaged_part(path, error) from None
 
 
 @contextmanager
@@ -194,10 +214,16 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
             yield file
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"part {str(path)!r} is damaged ({error}): delete it and embed again, only its rows are redone"
-        ) from None
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise damaged_part(path, error) from None
+
+
+def damaged_part(path: Path, why: object) -> StoreError:
+    """The one line for a part that is not what the store wrote."""
+    reason = " ".join(str(why).split())[:200]
+    return StoreError(
+        f"part {str(path)!r} is damaged ({reason}): delete it and embed again, only its rows are redone"
+    )
 
 
 def _present(table: pa.Table, columns: Sequence[str] | None) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flexict_core.store_format import KEY, open_part, read_parts
+from flexict_core.store_format import KEY, damaged_part, open_part, read_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,8 +92,13 @@ def read_vectors(index: Index, dim: int, *, features: Sequence[int] | None = Non
                 rows = file.metadata.row_group(group).num_rows
                 first, last = np.searchsorted(live, [start, start + rows])
                 if first < last:
-                    column = file.read_row_group(group, columns=["embedding"])["embedding"]
+                    table = file.read_row_group(group, columns=["embedding"])
+                    if "embedding" not in table.schema.names:
+                        raise damaged_part(path, "no embeddings in it")
+                    column = table["embedding"]
                     values = np.concatenate([c.flatten().to_numpy() for c in column.chunks])
+                    if values.size != rows * dim:
+                        raise damaged_part(path, f"{values.size} numbers for {rows} rows of {dim}")
                     block = values.reshape(rows, dim)
                     if chosen is not None:
                         block = block[:, chosen]

@@ -20,7 +20,20 @@ from flexict_core.io.dicom_values import tag_of, text
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR
 DEFLATED = b"1.2.840.10008.1.2.1.99"
+_LARGE_READ = 1 << 20
 _DEFLATE_LIMIT = 100  # CT shrinks two- to threefold; a hundredfold is a bomb
+
+
+class SizedReader(io.BufferedReader):
+    """A file that is never asked for more than it holds: a damaged length would have gigabytes set aside."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LARGE_READ:
+            size = min(size, max(os.fstat(self.fileno()).st_size - self.tell(), 0))
+        return super().read(size)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header | None:
@@ -30,7 +43,7 @@ def read_header(path: str | os.PathLike[str]) -> Header | None:
     """
     path = Path(path)
     try:
-        with path.open("rb") as stream:
+        with SizedReader(path) as stream:
             head = stream.read(1024)
             if not is_dicom(head):
                 return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from flexict_core.errors import MaskError
 from flexict_core.io.contours import fill_contours
-from flexict_core.io.dicom_file import quiet_pydicom
+from flexict_core.io.dicom_file import SizedReader, quiet_pydicom
 from flexict_core.io.dicom_values import integer, items, tag_of, text
 from flexict_core.volume import Volume
 
@@ -87,8 +87,8 @@ def _dataset(path: Path) -> Dataset:
     from pydicom import dcmread
 
     try:
-        with quiet_pydicom():
-            ds = dcmread(path, force=True)
+        with quiet_pydicom(), SizedReader(path) as stream:
+            ds = dcmread(stream, force=True)
         _check_whole(path, ds)
         return ds
     except MaskError:
