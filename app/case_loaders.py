@@ -180,7 +180,7 @@ def upload_vector(cohort: Cohort, upload: UploadedCt) -> np.ndarray:
 
 def forget_upload() -> None:
     """Drop the upload and all that was made of it, and empty its widgets."""
-    for key in ("_upload", "_upload-vectors", "_upload-scene", _UPLOAD_TOKENS):
+    for key in ("_upload", "_upload-vectors", "_upload-scene", "_pca", _UPLOAD_TOKENS):
         st.session_state.pop(key, None)
     st.session_state["_upload-round"] = st.session_state.get("_upload-round", 0) + 1
 

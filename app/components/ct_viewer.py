@@ -109,7 +109,7 @@ def _follow(case: CtCase, name: str, style: Style) -> None:
     event = moved(_CANVAS, name, PLANES)
     if event is None:
         return
-    at = list(crosshair(case, name))
+    at = [min(max(index, 0), n - 1) for index, n in zip(event.at, case.volume.shape_zyx, strict=True)]
     if event.share_xy is not None:
         at = list(voxel_at(case, event.plane, (at[0], at[1], at[2]), style=style, share_xy=event.share_xy))
     else:

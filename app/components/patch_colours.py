@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SEQUENTIAL, DIVERGING = "Viridis", "PuOr"  # both hold for every kind of colour vision
 MOST_MARKS = 8  # patches of each sign that carry it
+LEAST_MARKED = 0.2  # of the strongest
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,11 @@ class Scale:
     unit: str
 
 
-def pca_overlay(tokens: TokenMap, opacity: float) -> Overlay:
-    """The first three principal components as red, green and blue, each from its 2nd to its 98th percentile."""
-    parts = tokens.principal_components(3)
+def pca_overlay(parts: np.ndarray, affine: np.ndarray, opacity: float) -> Overlay:
+    """Three principal components [d, h, w, 3] as red, green and blue, each from its 2nd to its 98th percentile."""
     low, high = np.percentile(parts.reshape(-1, 3), [2, 98], axis=0)
     shares = np.clip((parts - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-    return Overlay(_rgba(shares * 255, np.full(tokens.grid, opacity)), tokens.affine)
+    return Overlay(_rgba(shares * 255, np.full(parts.shape[:3], opacity)), affine)
 
 
 def similarity_overlay(tokens: TokenMap, values: np.ndarray, opacity: float) -> tuple[Overlay, Scale]:
@@ -55,7 +55,7 @@ def axis_overlay(found: StageAxisMap, opacity: float) -> tuple[Overlay, Scale]:
     for sign, places in (("−", order[:MOST_MARKS]), ("+", order[::-1][:MOST_MARKS])):
         for place in places:
             z, y, x = (int(i) for i in np.unravel_index(place, values.shape))
-            if (values[z, y, x] > 0) == (sign == "+"):
+            if (values[z, y, x] > 0) == (sign == "+") and abs(values[z, y, x]) >= LEAST_MARKED * most:
                 marks[(z, y, x)] = sign
     return Overlay(_rgba(_coloured(values, scale), strength), found.affine, marks), scale
 

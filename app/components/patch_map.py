@@ -67,12 +67,15 @@ def show_patch_maps(cohort: Cohort, asked: Asked) -> None:
     if which == "stage":
         _stage_map(cohort, asked, tokens, spec=spec, opacity=opacity)
         return
-    layer = _pca(tokens, opacity) if which == "pca" else _similar(asked.case, tokens, opacity)
+    layer = _pca(cohort, asked, tokens, opacity) if which == "pca" else _similar(asked.case, tokens, opacity)
     show_ct(asked.case, asked.name, layer=layer)
 
 
-def _pca(tokens: TokenMap, opacity: float) -> Layer:
-    overlay = pca_overlay(tokens, opacity)
+def _pca(cohort: Cohort, asked: Asked, tokens: TokenMap, opacity: float) -> Layer:
+    key, held = (cohort.embedding_id, *asked.key), st.session_state.get("_pca")
+    if held is None or held[0] != key:
+        held = st.session_state["_pca"] = (key, tokens.principal_components(3))
+    overlay = pca_overlay(held[1], tokens.affine, opacity)
     d, h, w = tokens.grid
 
     def tell(_: Voxel) -> None:
@@ -86,11 +89,16 @@ def _pca(tokens: TokenMap, opacity: float) -> Layer:
 
 
 def _similar(case: CtCase, tokens: TokenMap, opacity: float) -> Layer:
+    last: dict[Voxel, np.ndarray | None] = {}
+
     def values(at: Voxel) -> np.ndarray | None:
-        try:
-            return tokens.similarity_to(_world(case, at))
-        except InputError:
-            return None
+        if at not in last:
+            last.clear()
+            try:
+                last[at] = tokens.similarity_to(_world(case, at))
+            except InputError:
+                last[at] = None
+        return last[at]
 
     def draw(at: Voxel) -> Overlay:
         found = values(at)

@@ -38,12 +38,13 @@ def show_similar(
         most = cohort.n - 1 if query.patient is not None else cohort.n
         counts = [c for c in _COUNTS if c <= most] or [most]
         k = _choose_count(counts)
-        level = _choose_level() if followed else "centre"
         columns = told_first(cohort)
         st.session_state.setdefault("case-fields", columns[:_FIELDS_ON_A_CARD])
         st.session_state["case-fields"] = [c for c in st.session_state["case-fields"] if c in columns]
         fields = st.multiselect("Columns on the cards", columns, key="case-fields", persist_state="session")
-    match = _choose_match(cohort, query)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        level = _choose_level() if followed else "centre"
+        match = _choose_match(cohort, query)
     try:
         found = (
             find(k)
@@ -91,7 +92,7 @@ def _choose_match(cohort: Cohort, query: Query) -> tuple[str, ...] | None:
         st.caption("Matched controls need clinical data, which this query does not have.")
         return None
     options = [c for c in told_first(cohort) if c in set(loaders.plottable_columns(cohort))]
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", width="stretch"):
         st.session_state.setdefault("view-matched", state.view().matched == "1")
         wanted = st.toggle(
             "Only matched controls",
@@ -130,7 +131,7 @@ def _said(query: Query, found: NeighbourResult, level: str) -> str:
     if isinstance(found, MatchedNeighbours):
         parts.append(f"Only the {found.candidates} patients alike in {literal(found.matched)}.")
     window = "in the window chosen above" if query.case is not None else "in the soft-tissue window"
-    parts.append(f"Pictures: {LEVELS_SAID[level]}, all 120 mm wide, {window}.")
+    parts.append(f"Pictures: {LEVELS_SAID[level]}, 120 mm wide or the whole scan, {window}.")
     return " ".join(parts)
 
 

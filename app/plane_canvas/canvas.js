@@ -11,7 +11,8 @@ export default function (component) {
   state.busy = 0;
   state.send = (value) => {
     state.busy = Date.now();
-    setTriggerValue("moved", { ...value, name: data.name });
+    // the slices as drawn: what the page's sliders believe may be older
+    setTriggerValue("moved", { ...value, name: data.name, at: data.planes.map((p) => p.index) });
   };
   const root = parentElement.querySelector(".planes");
   while (root.children.length > data.planes.length) root.lastChild.remove();

@@ -32,9 +32,13 @@ class Plane:
 
 @dataclass(frozen=True)
 class Moved:
-    """What the reader did on a plane: a click at shares (x, y) of the picture from its upper left, or `step` slices."""
+    """What the reader did on a plane: a click at shares (x, y) of the picture from its upper left, or `step` slices.
+
+    at: the slice of every plane that the reader saw.
+    """
 
     plane: str
+    at: tuple[int, ...]
     share_xy: tuple[float, float] | None
     step: int
 
@@ -61,9 +65,12 @@ def moved(key: str, name: str, planes: Sequence[str]) -> Moved | None:
     if not isinstance(said, Mapping) or said.get("name") != name or said.get("plane") not in planes:
         return None
     try:
+        at = tuple(int(index) for index in said["at"])
+        if len(at) != len(planes):
+            return None
         if "step" in said:
-            return Moved(said["plane"], None, int(said["step"]))
-        return Moved(said["plane"], (float(said["x"]), float(said["y"])), 0)
+            return Moved(said["plane"], at, None, int(said["step"]))
+        return Moved(said["plane"], at, (float(said["x"]), float(said["y"])), 0)
     except (KeyError, TypeError, ValueError):
         return None
 

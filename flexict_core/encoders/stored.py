@@ -50,7 +50,7 @@ def encoder_of(
 def weights_caution(spec: Mapping[str, Any]) -> str | None:
     """What a reader must know of the weights before believing a map: random, or not the published network's."""
     if spec.get("negative_control"):
-        return "random weights: a negative control in which nothing was learnt"
+        return "random ones, a negative control in which nothing was learnt"
     network = spec.get("network")
     if not isinstance(network, Mapping):
         return None

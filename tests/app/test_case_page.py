@@ -157,7 +157,7 @@ def test_the_stage_axis_map_tells_its_parts(case_page: Open, patches: Study) -> 
     assert shown["CLS (no place)"] == f"{parts[:half].sum():+.3f}"
     share = patch_share_of_spread(axis, cohort.X, pooling="cls_mean")
     assert shown["Share of the spread"] == f"{share:.0%}"
-    assert "random weights" in words(at)  # nobody takes it for a finding
+    assert "a negative control in which nothing was learnt" in words(at)  # nobody takes it for a finding
     assert "learnt from 15 patients, without this patient" in words(at)
     strongest = at.dataframe[0].value
     assert strongest["stages"].abs().is_monotonic_decreasing
@@ -279,9 +279,8 @@ def test_an_uploaded_ct_of_the_store_is_its_own_nearest_case(
     assert "principal components" in words(fine(at))
     at.button(key="upload-remove").click().run()
     assert not cards(fine(at))
-    assert not [
-        k for k in at.session_state.filtered_state if k.startswith("_upload") and k != "_upload-round"
-    ]
+    left = ("_upload", "_upload-vectors", "_upload-scene", "_upload-tokens")
+    assert not any(name in at.session_state for name in left)
 
 
 def test_an_upload_that_cannot_be_read_or_embedded_says_why(case_page: Open, planted: Study) -> None:

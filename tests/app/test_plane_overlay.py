@@ -133,7 +133,7 @@ def a_token_map(rng: np.random.Generator) -> TokenMap:
 
 def test_pca_colours_are_the_components_between_their_percentiles(rng: np.random.Generator) -> None:
     tokens = a_token_map(rng)
-    got = pca_overlay(tokens, 0.5)
+    got = pca_overlay(tokens.principal_components(3), tokens.affine, 0.5)
     flat = tokens.tokens.reshape(-1, 6).astype(float)
     scores = (flat - flat.mean(0)) @ np.linalg.svd(flat - flat.mean(0))[2].T[:, :3]
     for k in range(3):
@@ -165,7 +165,7 @@ def test_contributions_have_a_symmetric_scale_and_carry_their_sign(rng: np.rando
     assert (scale.low, scale.high) == (-0.2, 0.2)
     np.testing.assert_array_equal(overlay.colours[1, 2, 3, :3], scale.colours[-1])
     assert overlay.marks[(1, 2, 3)] == "+"
-    assert overlay.marks[(0, 0, 0)] == "−"
+    assert overlay.marks == {(1, 2, 3): "+", (0, 0, 0): "−"}  # the others are far weaker
     assert all((values[at] > 0) == (sign == "+") for at, sign in overlay.marks.items())
     red, _, blue = (int(c) for c in scale.colours[-1])
     assert red > blue  # orange for later stages, purple for earlier
@@ -176,8 +176,10 @@ def test_contributions_have_a_symmetric_scale_and_carry_their_sign(rng: np.rando
 
 @pytest.mark.parametrize(
     "message",
-    [None, "text", {"name": "other", "plane": "axial", "step": 1}, {"name": "me", "plane": "oblique", "step": 1},
-     {"name": "me", "plane": "axial"}, {"name": "me", "plane": "axial", "x": "a", "y": 1}],
+    [None, "text", {"name": "other", "plane": "axial", "step": 1, "at": [1, 2, 3]},
+     {"name": "me", "plane": "oblique", "step": 1, "at": [1, 2, 3]},
+     {"name": "me", "plane": "axial", "at": [1, 2, 3]}, {"name": "me", "plane": "axial", "step": 1, "at": [1, 2]},
+     {"name": "me", "plane": "axial", "x": "a", "y": 1, "at": [1, 2, 3]}, {"name": "me", "plane": "axial", "step": 1}],
 )  # fmt: skip
 def test_a_message_that_is_none_moves_nothing(message: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Event:
@@ -186,3 +188,15 @@ def test_a_message_that_is_none_moves_nothing(message: Any, monkeypatch: pytest.
     monkeypatch.setattr(component.st, "session_state", {"planes": Event()})
     assert component.moved("planes", "me", PLANES) is None
     assert component.moved("nothing", "me", PLANES) is None
+
+
+def test_a_message_says_what_was_done_and_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        moved: Any = None
+
+    event = Event()
+    monkeypatch.setattr(component.st, "session_state", {"planes": event})
+    event.moved = {"name": "me", "plane": "axial", "step": -2, "at": [1, 2, 3]}
+    assert component.moved("planes", "me", PLANES) == component.Moved("axial", (1, 2, 3), None, -2)
+    event.moved = {"name": "me", "plane": "coronal", "x": 0.25, "y": 1, "at": [1, 2, 3]}
+    assert component.moved("planes", "me", PLANES) == component.Moved("coronal", (1, 2, 3), (0.25, 1.0), 0)

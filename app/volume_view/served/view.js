@@ -114,13 +114,13 @@ window.addEventListener("message", (event) => {
   for (const { key, value } of event.data.dfs ?? []) args[key] ??= value;
   post("streamlit:setFrameHeight", { height: args.height });
   if (!hasWebGL2()) {
-    message("This browser has no WebGL 2, which the 3D view needs. The three planes above show the same CT; "
+    message("This browser has no WebGL 2, which the 3D view needs. \"Three planes\" shows the same CT; "
       + "another browser, or hardware acceleration switched on in its settings, brings the 3D view back.");
     return;
   }
   queue = queue.then(() => show(args)).catch((error) => {
     shown = "";
-    message(`The 3D view could not be drawn (${error.message}). The three planes above show the same CT.`);
+    message(`The 3D view could not be drawn (${error.message}). "Three planes" shows the same CT.`);
   });
 });
 
