@@ -17,6 +17,14 @@ FEWEST_FOR_SPREAD = 3  # patients of a cell from which its own spread is used
 
 
 @dataclass(frozen=True, eq=False)
+class ContrastVariance:
+    """Of contrasts [C]: variance, and the degrees of freedom with which it is known."""
+
+    variance: np.ndarray
+    df: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class StageContrasts:
     """Without groups: the K stage means about their unweighted mean, then `pairs`; with groups: `pairs` alone.
 
@@ -58,41 +66,52 @@ class StageContrasts:
         raw = self.weights @ means
         return np.divide(raw, sd, out=np.zeros_like(raw), where=sd > 0)
 
-    def variances(self, scores: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Variance [C] of every contrast of *fixed* scores [n], and its degrees of freedom [C] (Satterthwaite).
+    def variances(self, scores: np.ndarray, codes: np.ndarray) -> ContrastVariance:
+        """Delete-one jackknife of every contrast of *fixed* scores [n], each cell with its own spread.
 
-        The infinitesimal jackknife of the ratio contrast / SD, each cell with its own spread: where scores are far
-        from normal within a stage (two scanners, say), mean and SD vary together and a formula for normal scores
-        is too small. A cell with fewer than 3 patients takes the pooled spread. Infinite where a contrast has no
-        pair of patients.
+        Where scores are far from normal within a stage (two scanners, say), mean and SD vary together and a formula
+        for normal scores is too small. A cell with fewer than 3 patients takes the pooled spread. Infinite where a
+        contrast has no pair of patients.
 
         Source: Efron & Stein, Ann. Stat. 9 (1981) 586; Satterthwaite, Biometr. Bull. 2 (1946) 110.
         """
         means, squares, df = self._cells(scores[:, None], codes[:, None])
-        pooled = float(squares.sum()) / max(df, 1)
-        if pooled <= 0:
-            return np.full(len(self.weights), np.inf), np.ones(len(self.weights))
+        whole = float(squares.sum())
+        rows = len(self.weights)
+        if whole <= 0 or df < 2:
+            return ContrastVariance(np.full(rows, np.inf), np.ones(rows))
         cell = np.empty(scores.size, dtype=int)
         for g, part in enumerate(self.parts):
             cell[part] = g * self.n_stages + codes[part]
         counts = np.bincount(cell, minlength=means.shape[0]).astype(float)
-        own = counts[cell] >= FEWEST_FOR_SPREAD
-        away = (scores - means[cell, 0]) / np.sqrt(pooled)
-        theta = self.weights @ means[:, 0] / np.sqrt(pooled)
-        of_mean = np.where(own, self.weights[:, cell] * away / np.maximum(counts[cell] - 1, 1), 0.0)  # [C, n]
-        of_sd = -theta[:, None] / 2 * (away**2 - np.mean(away**2)) / max(df, 1)
-        influence = of_mean + of_sd
-        few = (counts > 0) & (counts < FEWEST_FOR_SPREAD)
-        without_spread = self.weights[:, few] ** 2 / counts[few]  # [C, few]
-        total = np.sum(influence**2, axis=1) + without_spread.sum(axis=1)
-        # Satterthwaite over the cells' shares of the variance of the mean
-        share = np.stack([np.sum(of_mean[:, cell == k] ** 2, axis=1) for k in np.flatnonzero(counts >= 3)])
-        freedom = counts[counts >= FEWEST_FOR_SPREAD] - 1
-        spread = share.sum(axis=0) + without_spread.sum(axis=1)
-        lost = np.sum(share**2 / freedom[:, None], axis=0) + without_spread.sum(axis=1) ** 2 / max(df, 1)
-        degrees = np.divide(spread**2, lost, out=np.ones_like(spread), where=lost > 0)
-        nothing = ~self.weights.any(axis=1)
-        return np.where(nothing, np.inf, total), np.maximum(degrees, 1.0)
+        away, size = scores - means[cell, 0], counts[cell]
+        own = size >= FEWEST_FOR_SPREAD
+        lost = np.where(
+            own, away / np.maximum(size - 1, 1), 0.0
+        )  # what the cell's mean loses without the patient
+        sd = np.sqrt((whole - np.where(own, away * lost * size, 0.0)) / np.where(own, df - 1, df))
+        left = (self.weights @ means - self.weights[:, cell] * lost) / sd  # [C, n]: the contrast without each
+        moved = left.mean(axis=1, keepdims=True) - left
+        few = (counts > 0) & ~(counts >= FEWEST_FOR_SPREAD)
+        unspread = np.sum(self.weights[:, few] ** 2 / counts[few], axis=1)
+        jackknife = (scores.size - 1) / scores.size * np.sum(moved**2, axis=1)
+        total = np.where(self.weights.any(axis=1), jackknife + unspread, np.inf)
+        # an estimated variance of heavy-tailed influences is itself less certain: Var(V) / V² = (kurtosis − 1) / n
+        second = np.mean(moved**2, axis=1)
+        kurtosis = np.divide(np.mean(moved**4, axis=1), second**2, out=np.full(rows, 3.0), where=second > 0)
+        tails = 2 * scores.size / np.maximum(kurtosis - 1, 2.0)
+        return ContrastVariance(total, np.minimum(self._freedom(squares[:, 0], counts, df), tails))
+
+    def _freedom(self, squares: np.ndarray, counts: np.ndarray, df: int) -> np.ndarray:
+        """Satterthwaite's degrees of freedom [C] of the raw contrast; of the pooled spread for a tiny cell."""
+        spread = counts >= FEWEST_FOR_SPREAD
+        filled = counts > 0
+        freedom = np.where(spread, counts - 1, df)[filled]
+        variance = np.where(spread, squares / np.maximum(counts - 1, 1), squares.sum() / df)[filled]
+        share = self.weights[:, filled] ** 2 * variance / counts[filled]  # [C, cells]
+        degrees = np.ones(len(self.weights))
+        below = np.sum(share**2 / freedom, axis=1)
+        return np.maximum(np.divide(share.sum(axis=1) ** 2, below, out=degrees, where=below > 0), 1.0)
 
     def _cells(self, scores: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Mean and sum of squares about it [cells, B], and pooled degrees of freedom."""

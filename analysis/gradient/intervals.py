@@ -7,7 +7,8 @@ A concordance c has the interval of an inverted score test (as Wilson's for a pr
 F is the variance for fixed scores, L what learning the axis adds at a true concordance of c0 (`gradient.learning`). At
 "no gradient" V equals the variance of the *refitted* statistic under permutation, so that the interval excludes 0.5
 when the permutation test (by its normal approximation) does. Contrasts of stage means have Student intervals with the
-same two parts, both taken at the estimate. The coverage is simulated in `tests/benchmarks/calibration.py`.
+same two parts, both taken at the estimate, learning not below 0. The coverage is simulated in
+`tests/benchmarks/calibration.py`.
 
 Sources: Wilson, JASA 22 (1927) 209; DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837.
 """
@@ -94,8 +95,8 @@ def score_concordance_model(
 def student_interval(
     estimate: float, *, fixed: float, learning: float, df: float, level: float = 0.95
 ) -> Interval | None:
-    """Estimate ± t √(fixed + learning); None where the variance for fixed scores is not finite."""
+    """Estimate ± t √(fixed + learning), learning at least 0; None where `fixed` is not finite."""
     if not np.isfinite(fixed):
         return None
-    reach = float(t.ppf(0.5 + level / 2, df) * np.sqrt(max(fixed + learning, LEAST_FIXED * fixed)))
+    reach = float(t.ppf(0.5 + level / 2, df) * np.sqrt(fixed + max(learning, 0.0)))
     return estimate - reach, estimate + reach

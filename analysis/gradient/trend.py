@@ -214,7 +214,7 @@ class _ContrastIntervals:
     def __init__(self, scores: np.ndarray, d: StageData, trend: TrendOutcome) -> None:
         self._contrasts = trend.contrasts
         self._values = trend.contrasts.values(scores[:, None], d.codes[:, None])[:, 0]
-        self._fixed, self._df = trend.contrasts.variances(scores, d.codes)
+        self._fixed = trend.contrasts.variances(scores, d.codes)
         self._learning = trend.learning.of_contrasts(trend.trend.concordance)
         self._means = d.groups is None
 
@@ -231,9 +231,9 @@ class _ContrastIntervals:
     def _interval(self, i: int, level: float) -> Interval | None:
         return student_interval(
             float(self._values[i]),
-            fixed=float(self._fixed[i]),
+            fixed=float(self._fixed.variance[i]),
             learning=float(self._learning[i]),
-            df=float(self._df[i]),
+            df=float(self._fixed.df[i]),
             level=level,
         )
 

@@ -110,7 +110,7 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
                 added = go(s, "tests", args.runs, args.round) if s.null else 0
                 if not (s.grouped or s.blocks):
                     go(s, "truth", TRUTHS, TRUTHS)
-                    added += go(s, "intervals", args.interval_runs, max(args.round * 2 // 5, 1))
+                    added += go(s, "intervals", args.interval_runs, max(args.round // 5, 1))
                 moved |= added > 0
             _write(args.out, folder, args.only)
             print(f"a round of {len(chosen)} settings: {time.time() - start:.0f} s", flush=True)

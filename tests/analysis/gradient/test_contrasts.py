@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_ind
 
 from analysis.gradient.contrasts import StageContrasts
 from analysis.gradient.data import StageData, gather
@@ -55,9 +56,24 @@ def test_the_variance_is_that_of_leaving_each_patient_out(rng: np.random.Generat
         left.append([*means, *np.diff(means)])
     left = np.array(left)
     jackknife = 299 / 300 * np.sum((left - left.mean(axis=0)) ** 2, axis=0)
-    variance, df = contrasts.variances(scores, codes)
-    assert variance == pytest.approx(jackknife, rel=0.04)  # equal to O(1 / n)
-    assert df[3] == pytest.approx(119 + 79, rel=0.4)
+    found = contrasts.variances(scores, codes)
+    assert found.variance == pytest.approx(jackknife, rel=1e-9)
+
+
+def test_degrees_of_freedom_are_welchs_and_fewer_where_tails_are_heavy(rng: np.random.Generator) -> None:
+    codes = np.repeat([0, 1], [90, 110])
+    scores = rng.uniform(-1, 1, 200) * (1 + codes)
+    contrasts = StageContrasts.of(rows(codes), [(0, 1)])
+    expected = ttest_ind(scores[codes == 1], scores[codes == 0], equal_var=False).df
+    assert contrasts.variances(scores, codes).df[-1] == pytest.approx(expected, rel=1e-9)
+    even = np.repeat([0, 1], 100)
+    heavy = rng.standard_t(2, 200)
+    df = StageContrasts.of(rows(even), [(0, 1)]).variances(heavy, even).df[-1]
+    a, b = heavy[even == 0], heavy[even == 1]
+    influence = np.concatenate([a - a.mean(), b - b.mean()])  # the means' alone: the difference is near 0
+    kurtosis = np.mean(influence**4) / np.mean(influence**2) ** 2
+    assert df == pytest.approx(2 * 200 / (kurtosis - 1), rel=0.2)
+    assert df < 60
 
 
 def test_intervals_of_fixed_scores_cover_where_two_scanners_split_the_scores() -> None:
@@ -72,8 +88,10 @@ def test_intervals_of_fixed_scores_cover_where_two_scanners_split_the_scores() -
         scores = 3.0 * (rng.random(120) < share[codes]) + 0.3 * rng.standard_normal(120)
         contrasts = StageContrasts.of(rows(codes), [(0, 1)])
         value = float(contrasts.values(scores[:, None], codes[:, None])[-1, 0])
-        variance, df = contrasts.variances(scores, codes)
-        low, high = student_interval(value, fixed=float(variance[-1]), learning=0.0, df=float(df[-1]))
+        fixed = contrasts.variances(scores, codes)
+        low, high = student_interval(
+            value, fixed=float(fixed.variance[-1]), learning=0.0, df=float(fixed.df[-1])
+        )
         inside.append(low <= truth <= high)
         normal.append(abs(value - truth) < 1.98 * np.sqrt(2 / 40 + value**2 / 240))
     assert 0.92 <= np.mean(inside) <= 0.98  # 99.5 % band of 400 runs at 95 %
@@ -82,8 +100,7 @@ def test_intervals_of_fixed_scores_cover_where_two_scanners_split_the_scores() -
 
 def test_a_stage_of_one_patient_takes_the_pooled_spread(rng: np.random.Generator) -> None:
     codes = np.repeat([0, 1, 2], [20, 20, 1])
-    variance, _ = StageContrasts.of(rows(codes), [(0, 1), (1, 2)]).variances(
-        np.append(rng.standard_normal(40), 0.1), codes
-    )
+    scores = np.append(rng.standard_normal(40), 0.1)
+    variance = StageContrasts.of(rows(codes), [(0, 1), (1, 2)]).variances(scores, codes).variance
     assert variance[4] > 1.0  # that of one patient
     assert np.isfinite(variance).all()
