@@ -190,6 +190,6 @@ def _notice(cohort: Cohort) -> str:
 def with_ending(path: str | Path, ending: str) -> Path:
     """The path, where it ends so; else InputError that names the one to write."""
     file = Path(path)
-    if file.suffix != ending:
+    if not file.name.endswith(ending) or file.name == ending:
         raise InputError(f"--out {str(file)!r} does not end in {ending}: write {file.with_suffix(ending)}")
     return file
