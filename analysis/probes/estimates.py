@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from analysis.probes.learners import fit_path, grid
-from analysis.probes.metrics import BOUNDS, METRICS, PRIMARY, measure, primary
+from analysis.probes.metrics import BOUNDS, LOWER_IS_BETTER, METRICS, PRIMARY, measure, primary
 from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
-from analysis.resampling import subsample_error, subsample_interval
+from analysis.resampling import permutation_p_value, subsample_error, subsample_interval
 from analysis.results import Interval
 
 NULL_REPEATS = 2
@@ -20,11 +20,16 @@ FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class MetricRow:
-    """Mean over repeats and its interval; `chance`: without any relation (mean of the refits to permuted labels)."""
+    """Mean over repeats and its interval; `chance`: without any relation (mean of the refits to permuted labels).
+
+    p_value: one-sided, against refits to permuted labels. It tells whether there is anything; the interval, which
+    near chance is wider than it need be, tells how much.
+    """
 
     mean: float
     ci: Interval | None
     chance: float | None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,13 @@ def metric_rows(
         if chance is None and null is not None:
             chance = float(null.values[name].mean())
         ci = None if again is None else subsample_interval(value, again[name], BOUNDS[name])
-        rows[name] = MetricRow(value, ci, chance)
+        rows[name] = MetricRow(value, ci, chance, None if null is None else _p_value(name, value, null))
     return rows
+
+
+def _p_value(name: str, value: float, null: Null) -> float:
+    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
+    return permutation_p_value(sign * value, sign * null.values[name].mean(axis=1))
 
 
 def differences(

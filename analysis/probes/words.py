@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.probes.metrics import LOWER_IS_BETTER, PRIMARY
+from analysis.probes.metrics import PRIMARY
 from analysis.resampling import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def headline(target: str, task: str, metrics: dict[str, MetricRow], published: P
     name = PRIMARY[task]
     m = metrics[name]
     words = f"{NAMES[name]} {m.mean:.3f} ({interval_words(m.ci)}"
-    words += f"; chance {m.chance:.3f})" if m.chance is not None else ")"
-    if m.ci is None or m.chance is None:
-        text = f"Nested probe of {target}: {words}"
+    words += "" if m.chance is None else f"; chance {m.chance:.3f}"
+    if m.p_value is None:
+        text = f"Nested probe of {target}: {words})"
     else:
-        better = m.ci[1] < m.chance if name in LOWER_IS_BETTER else m.ci[0] > m.chance
-        text = f"{target} {'can' if better else 'is not shown to'} be read from the embedding: {words}"
+        shown = "can" if m.p_value < 0.05 else "is not shown to"
+        text = f"{target} {shown} be read from the embedding: {words}, p = {m.p_value:.2g} by permutation)"
     if published is not None:
         text += (
             f"; the published protocol reports {published.metrics[name]:.3f}, which flatters by "
@@ -91,7 +91,12 @@ def methods_text(r: ProbeResult) -> str:
             f"Intervals (95 %) are those of a delete-d jackknife: in {p['subsamples']} random subsamples, each without "
             f"{100 * LEFT_OUT:g} % of the patients of every class, all folds were fitted anew, so that the interval "
             "holds both who was examined and what was learnt from them; they refer to new patients and a probe learnt "
-            "from 4/5 as many. "
+            "from 4/5 as many, and are wider than they need be near chance. "
+        )
+    if main.p_value is not None:
+        text += (
+            f"Whether anything can be read was tested against {p['permutations']} refits to permuted values "
+            f"(p = {main.p_value:.2g}). "
         )
     if r.published is not None:
         text += (
@@ -135,7 +140,8 @@ def estimates_table(r: ProbeResult) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for name, metrics in ({r.embedding: r.metrics} | r.others).items():
         rows += [
-            (name, NAMES[k], m.mean, *(m.ci or (None, None)), m.chance, None, r.n) for k, m in metrics.items()
+            (name, NAMES[k], m.mean, *(m.ci or (None, None)), m.chance, m.p_value, r.n)
+            for k, m in metrics.items()
         ]
     if r.published is not None:
         rows += [
