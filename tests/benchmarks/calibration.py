@@ -103,10 +103,16 @@ def _run(args: argparse.Namespace, folder: Path) -> None:
                 setting, part, target=target, most=most, draws=args.draws, folder=folder, map_=map_
             )
 
+        asked = [part for part, runs in (("tests", args.runs), ("intervals", args.interval_runs)) if runs]
+
+        def there(setting: Setting) -> int:
+            files = [folder / f"{setting.key}-{part}.csv" for part in asked]
+            return sum(len(pd.read_csv(f)) for f in files if f.exists())
+
         moved = True
         while moved:
             moved, start = False, time.time()
-            for s in chosen:
+            for s in sorted(chosen, key=there):  # after a stop, those with the fewest runs come first
                 added = go(s, "tests", args.runs, args.round) if s.null else 0
                 if not (s.grouped or s.blocks):
                     go(s, "truth", TRUTHS, TRUTHS)
