@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.components.plane_marks import (
+    draw_crosshair,
+    draw_letters,
+    draw_outline,
+    draw_scale_bar,
+    draw_sign,
+)
 from flexict_core.io import load_mask, load_volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
     from app.components.plane_overlay import Overlay
     from flexict_core.volume import Volume
@@ -32,9 +38,6 @@ TUMOUR_WINDOW = "Tumour (auto)"
 
 _SLICED = {"axial": 0, "coronal": 1, "sagittal": 2}  # which of (z, y, x) is held fixed
 _LETTERS = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}  # left, right, top, bottom
-OUTLINE_COLOUR = (240, 180, 40)
-_CROSSHAIR, _WHITE, _BLACK = (86, 180, 233), (255, 255, 255), (0, 0, 0)
-_BARS_MM = (200, 100, 50, 20, 10, 5)
 
 
 @dataclass(frozen=True)
@@ -199,20 +202,20 @@ def draw_plane(
     pen = ImageDraw.Draw(picture)
     if style.outline and case.mask is not None:
         inside = Image.fromarray(_cut(case.mask.array, plane, at_zyx, frame))
-        _draw_outline(pen, np.asarray(inside.resize(size, Image.Resampling.BILINEAR)))
+        draw_outline(pen, np.asarray(inside.resize(size, Image.Resampling.BILINEAR)))
     if style.crosshair:
-        _draw_crosshair(pen, size, _pixel_of(plane, at_zyx, frame, px_per_mm, size[1]))
+        draw_crosshair(pen, size, _pixel_of(plane, at_zyx, frame, px_per_mm, size[1]))
     if style.overlay is not None:
         for mark, spot in style.overlay.marks_in(case.volume, plane, at_zyx):
             x, y = _pixel_of(plane, spot, frame, px_per_mm, size[1])
-            _draw_sign(pen, (x, y), mark)
+            draw_sign(pen, (x, y), mark)
     page_px = (round(page_mm[1] * px_per_mm), round(page_mm[0] * px_per_mm))
     page = Image.new("RGB", (max(size[0], page_px[0]), max(size[1], page_px[1])))
     page.paste(picture, ((page.width - size[0]) // 2, (page.height - size[1]) // 2))
     pen = ImageDraw.Draw(page)
     if style.letters:
-        _draw_letters(pen, page.size, _LETTERS[plane])
-    _draw_scale_bar(pen, page.size, px_per_mm)
+        draw_letters(pen, page.size, _LETTERS[plane])
+    draw_scale_bar(pen, page.size, px_per_mm)
     return page
 
 
@@ -238,54 +241,3 @@ def _pixel_of(
     x = (at_zyx[col_axis] - frame.cols.start + 0.5) * frame.spacing_mm[1] * px_per_mm
     y = (at_zyx[row_axis] - frame.rows.start + 0.5) * frame.spacing_mm[0] * px_per_mm
     return x, y if plane == "axial" else height_px - y
-
-
-def _draw_outline(pen: ImageDraw, mask: np.ndarray) -> None:
-    from skimage.measure import find_contours
-
-    for contour in find_contours(np.pad(mask, 1), 0.5):
-        points = [(float(x) - 0.5, float(y) - 0.5) for y, x in contour]
-        if len(points) > 1:
-            pen.line(points, fill=OUTLINE_COLOUR, width=3, joint="curve")
-
-
-def _draw_crosshair(pen: ImageDraw, size: tuple[int, int], at: tuple[float, float]) -> None:
-    """Where the other two planes cut; open in the middle so that it hides nothing."""
-    (width, height), (x, y), gap = size, at, 0.08 * max(size)
-    for line in ((0, y, x - gap, y), (x + gap, y, width, y), (x, 0, x, y - gap), (x, y + gap, x, height)):
-        if line[2] > line[0] or line[3] > line[1]:
-            pen.line(line, fill=_CROSSHAIR, width=1)
-
-
-def _draw_sign(pen: ImageDraw, at: tuple[float, float], sign: str) -> None:
-    """A plus, or a minus, drawn as bars: the font has no true minus."""
-    x, y = at
-    bars = [(x - 11, y - 2, x + 11, y + 2), *([(x - 2, y - 11, x + 2, y + 11)] if sign == "+" else [])]
-    for grown, colour in ((2, _BLACK), (0, _WHITE)):
-        for left, top, right, bottom in bars:
-            pen.rectangle((left - grown, top - grown, right + grown, bottom + grown), fill=colour)
-
-
-def _write(pen: ImageDraw, spot: tuple[float, float], text: str, *, points: int, anchor: str) -> None:
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(points)
-    pen.text(spot, text, font=font, anchor=anchor, fill=_WHITE, stroke_width=2, stroke_fill=_BLACK)
-
-
-def _draw_letters(pen: ImageDraw, size: tuple[int, int], letters: str) -> None:
-    (width, height), points = size, max(14, max(size) // 24)
-    middle, centre = height / 2, width / 2
-    spots = ((6, middle, "lm"), (width - 6, middle, "rm"), (centre, 4, "mt"), (centre, height - 4, "mb"))
-    for letter, (x, y, anchor) in zip(letters, spots, strict=True):
-        _write(pen, (x, y), letter, points=points, anchor=anchor)
-
-
-def _draw_scale_bar(pen: ImageDraw, size: tuple[int, int], px_per_mm: float) -> None:
-    """A bar of a round length, at most a third of the width, at the lower right."""
-    width, height = size
-    length_mm = next((mm for mm in _BARS_MM if mm * px_per_mm <= width / 3), _BARS_MM[-1])
-    points = max(18, max(size) // 30)
-    right, bottom = width - 10, height - points - 12
-    pen.rectangle((right - length_mm * px_per_mm, bottom, right, bottom + 4), fill=_WHITE, outline=_BLACK)
-    _write(pen, (right, bottom + 6), f"{length_mm} mm", points=points, anchor="rt")

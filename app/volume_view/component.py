@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.components.ct_planes import OUTLINE_COLOUR
+from app.components.plane_marks import OUTLINE_COLOUR
 
 if TYPE_CHECKING:
     from app.components.ct_planes import CtCase
