@@ -124,8 +124,8 @@ def further_methods(r: StageGradientResult) -> list[str]:
         parts.append(
             f"**Comparison.** On the same {c.n} patients, folds and {c.permutations} permutations: {shown}. "
             "Differences of concordance are paired; the variance of a difference is that of fixed scores "
-            "(jackknife) and the part of the joint permutation variance that comes from learning the axes, shrunk "
-            "by each axis' signal-to-noise ratio. Two-sided p from Student's t with n − 1 degrees of freedom, Holm's "
+            "(jackknife) and what learning the axes adds, each at its own concordance, correlated as under joint "
+            "permutation. Two-sided p from Student's t with n − 1 degrees of freedom, Holm's "
             f"correction over {len(c.pairs)} pairs."
         )
     return parts

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def comparison_forest(result: StageGradientResult, *, width: Width = "single") -> go.Figure:
-    """Concordance of every embedding (and of the adjusters alone) on the same patients."""
+    """Concordance of every embedding on the same patients."""
     c = _comparison(result)
     fig = forest(
         _embeddings(c), title="Concordance with stage (0.5 = none)", nothing=0.5, width=width, heading="Holm"
