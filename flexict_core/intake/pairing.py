@@ -10,8 +10,8 @@ from flexict_core.errors import FlexictError, MaskError
 from flexict_core.intake.entries import CtVolume, LabelMap, LeftOut, LostCt, Roi
 from flexict_core.intake.names import says_nothing, stem
 from flexict_core.intake.volumes import Volumes, reason_of
-from flexict_core.io import load_mask
 from flexict_core.io.dicom_header import Header
+from flexict_core.io.dicom_masks import mask_of
 from flexict_core.io.dicom_seg import read_segmentation
 from flexict_core.io.dicom_series import RTSTRUCT
 from flexict_core.io.rtstruct import read_structure_set
@@ -143,7 +143,7 @@ def pair_dicom_mask(
             lost.append(left_out(f"region {name!r} has the number {number}; number it from 1"))
         else:
             try:
-                load_mask(header.path, label=number, reference=volume.grid)
+                mask_of(header, label=number, reference=volume.grid)
             except Exception as error:
                 lost.append(left_out(f"region {name!r}: {reason_of(error, root, header.path)}"))
                 continue

@@ -18,7 +18,11 @@ def read_dicom_mask(
     path: str | os.PathLike[str], *, label: int | str | None, reference: Volume | None
 ) -> Volume:
     """An RTSTRUCT or SEG file, or the only one in a folder. Raises MaskError, see `flexict_core.io`."""
-    header = mask_header(Path(path))
+    return mask_of(mask_header(Path(path)), label=label, reference=reference)
+
+
+def mask_of(header: Header, *, label: int | str | None, reference: Volume | None) -> Volume:
+    """The same for a file whose header was read already."""
     if header.sop_class in SEGMENTATIONS:
         return read_seg(header.path, reference=reference, segment=label)
     if reference is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -113,12 +115,23 @@ def _choose(path: Path, content: Segmentation, segment: int | str | None) -> Seg
     return found[0]
 
 
+@lru_cache(maxsize=1)
+def _parsed(path: Path, stamp: tuple[int, int], thread: int) -> Any:
+    """The SEG that was read last: parsing takes as long as its frames are many, and each segment needs it.
+
+    stamp: tells a rewritten file. thread: highdicom's tables may only be used in the thread that made them.
+    """
+    import highdicom
+
+    return highdicom.seg.segread(path)
+
+
 def _read(path: Path, chosen: Segment, content: Segmentation) -> Volume:
     try:
-        import highdicom
-
+        stat = path.stat()
         with quiet_pydicom():
-            volume = highdicom.seg.segread(path).get_volume(segment_numbers=[chosen.number])
+            whole = _parsed(path, (stat.st_size, stat.st_mtime_ns), get_ident())
+            volume = whole.get_volume(segment_numbers=[chosen.number])
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise MaskError(f"{path}: the SEG cannot be read as a volume ({reason}); export it again") from None

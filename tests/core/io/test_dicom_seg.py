@@ -156,3 +156,18 @@ def test_damaged_and_empty_segmentations(
     assert "the mask is empty" in refused(path, MaskError, mask=True, reference=volume)
     assert "is empty" in refused(path, MaskError, mask=True)
     assert "a segmentation (SEG), no CT" in refused(path)
+
+
+def test_a_rewritten_file_is_read_anew_and_threads_do_not_share(
+    planes: list[Dataset], volume: Volume, tmp_path: Path
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = write(tmp_path / "seg.dcm", planes, tumour().astype(np.uint8), "Tumour")
+    first = load_mask(path, label=1, reference=volume).array
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(load_mask, path, label=1, reference=volume).result().array
+    np.testing.assert_array_equal(again, first)
+    moved = np.roll(tumour(), 3, axis=2)
+    write(path, planes, moved.astype(np.uint8), "Tumour")
+    np.testing.assert_array_equal(load_mask(path, label=1, reference=volume).array, moved)
