@@ -19,7 +19,7 @@ _HOME = {
     "retrieval_metrics": "analysis.retrieval",
     "search": "analysis.retrieval",
     "project": "analysis.projection",
-    "report_retrieval": "analysis.reports",
+    "report_retrieval": "analysis.paired_reports",
     "search_by_text": "analysis.zero_shot",
     "zero_shot_classes": "analysis.zero_shot",
     "zero_shot_pairs": "analysis.zero_shot",
@@ -42,7 +42,7 @@ __all__ = [
 if TYPE_CHECKING:
     from analysis.cohort import load_cohort
     from analysis.projection import project
-    from analysis.reports import report_retrieval
+    from analysis.paired_reports import report_retrieval
     from analysis.retrieval import retrieval_metrics, search
     from analysis.zero_shot import search_by_text, zero_shot_classes, zero_shot_pairs
 

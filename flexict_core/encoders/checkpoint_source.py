@@ -130,6 +130,7 @@ def hub_folder(reference: str, patterns: list[str], *, fetch: bool = True) -> Pa
         raise CheckpointError(
             f"checkpoint {reference!r} is not of the form hf:OWNER/REPO or hf:OWNER/REPO@REVISION"
         )
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the library loads
     from huggingface_hub import snapshot_download
 
     try:
