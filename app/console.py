@@ -5,20 +5,48 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+from flexict_core.errors import InputError
+
+if TYPE_CHECKING:
+    from analysis.plots.theme import Width
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Size of the figures and the files of each."""
+
+    width: Width = "single"
+    formats: tuple[str, ...] = ("pdf", "svg", "png")
+
+
+def pages(width: str, formats: str) -> Pages:
+    """The pages asked for. Raises InputError for a size or format that there is not, before anything is computed."""
+    from analysis.paper.printing import FORMATS
+    from analysis.plots.theme import WIDTH_MM
+
+    kinds = tuple(k.strip().lower() for k in formats.split(",") if k.strip())
+    if width not in WIDTH_MM:
+        raise InputError(f"--figure-width {width!r} is not known: choose {', '.join(WIDTH_MM)}")
+    for kind in kinds or ("",):
+        if kind not in FORMATS:
+            raise InputError(f"--figure-formats {kind!r} is not known: choose from {', '.join(FORMATS)}")
+    return Pages(cast("Width", width), kinds)
 
 
 @dataclass(frozen=True)
 class Console:
     """`quiet` prints nothing but errors, `as_json` only the JSON, `brief` leaves out what a single run would say.
 
-    Progress is shown unless quiet. `figures` says whether runs draw any.
+    Progress is shown unless quiet. `figures` says whether runs draw any, `pages` how.
     """
 
     quiet: bool = False
     as_json: bool = False
     brief: bool = False
     figures: bool = True
+    pages: Pages = field(default_factory=Pages)
     _noted: set[str] = field(default_factory=set, repr=False)
 
     @property

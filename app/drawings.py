@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure: the stem of its files, what draws it, and the numbers it draws."""
+    """One figure: the stem of its files, what draws it (at `width=`, as the plots take it), the numbers it draws."""
 
     stem: str
-    draw: Callable[[], Figure]
+    draw: Callable[..., Figure]
     source: Callable[[], pd.DataFrame]
 
 
@@ -35,15 +35,17 @@ def gradient_drawings(result: StageGradientResult) -> list[Drawing]:
     drawings = [
         Drawing(
             "gradient_scores",
-            lambda: plots.scores_by_stage(result),
+            lambda **page: plots.scores_by_stage(result, **page),
             lambda: plots.scores_by_stage_source(result),
         ),
         Drawing(
-            "gradient_steps", lambda: plots.steps_forest(result), lambda: plots.steps_forest_source(result)
+            "gradient_steps",
+            lambda **page: plots.steps_forest(result, **page),
+            lambda: plots.steps_forest_source(result),
         ),
         Drawing(
             "gradient_null",
-            lambda: plots.permutation_null(result),
+            lambda **page: plots.permutation_null(result, **page),
             lambda: plots.permutation_null_source(result),
         ),
     ]
@@ -51,7 +53,7 @@ def gradient_drawings(result: StageGradientResult) -> list[Drawing]:
         drawings.append(
             Drawing(
                 "gradient_adjusters",
-                lambda: plots.adjusters_panel(result),
+                lambda **page: plots.adjusters_panel(result, **page),
                 lambda: plots.adjusters_panel_source(result),
             )
         )
@@ -117,11 +119,13 @@ def survival_drawings(result: SurvivalResult) -> list[Drawing]:
 
     return [
         Drawing(
-            "survival_curves", lambda: plots.kaplan_meier(result), lambda: plots.kaplan_meier_source(result)
+            "survival_curves",
+            lambda **page: plots.kaplan_meier(result, **page),
+            lambda: plots.kaplan_meier_source(result),
         ),
         Drawing(
             "survival_hazard_ratios",
-            lambda: plots.hazard_ratios(result),
+            lambda **page: plots.hazard_ratios(result, **page),
             lambda: plots.hazard_ratios_source(result),
         ),
     ]
@@ -136,7 +140,7 @@ def audit_drawings(result: AuditResult) -> list[Drawing]:
         drawings.append(
             Drawing(
                 "audit_ledger",
-                lambda: plots.ledger_forest(result),
+                lambda **page: plots.ledger_forest(result, **page),
                 lambda: plots.ledger_forest_source(result),
             )
         )
@@ -144,7 +148,7 @@ def audit_drawings(result: AuditResult) -> list[Drawing]:
         drawings.append(
             Drawing(
                 "audit_groups",
-                lambda: plots.left_out_forest(result),
+                lambda **page: plots.left_out_forest(result, **page),
                 lambda: plots.left_out_forest_source(result),
             )
         )
@@ -163,7 +167,7 @@ def project_drawings(
         drawings.append(
             Drawing(
                 "project_clusters",
-                lambda: plots.projection_map(result, names, label="density cluster"),
+                lambda **page: plots.projection_map(result, names, label="density cluster", **page),
                 lambda: plots.projection_map_source(result, names, label="density cluster"),
             )
         )
@@ -171,7 +175,7 @@ def project_drawings(
         *drawings,
         Drawing(
             "project_map",
-            lambda: plots.projection_map(result, values, label=label, order=order),
+            lambda **page: plots.projection_map(result, values, label=label, order=order, **page),
             lambda: plots.projection_map_source(result, values, label=label, order=order),
         ),
     ]
@@ -184,12 +188,12 @@ def retrieve_drawings(result: RetrievalResult) -> list[Drawing]:
     return [
         Drawing(
             "retrieve_parts",
-            lambda: plots.parts_against_random(result),
+            lambda **page: plots.parts_against_random(result, **page),
             lambda: plots.parts_against_random_source(result),
         ),
         Drawing(
             "retrieve_metrics",
-            lambda: plots.metrics_against_random(result),
+            lambda **page: plots.metrics_against_random(result, **page),
             lambda: plots.metrics_against_random_source(result),
         ),
     ]

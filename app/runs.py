@@ -278,6 +278,7 @@ def _write_figures(result: Result, out: Path, *, drawings: Sequence[Drawing], co
     from analysis.figure_browser import FigureBrowser, current_browser
 
     written: list[Path] = []
+    pages = console.pages
     with ExitStack() as stack:
         if drawings and current_browser() is None:
             with suppress(FigureExportError):  # said below, once a figure needs it
@@ -288,7 +289,10 @@ def _write_figures(result: Result, out: Path, *, drawings: Sequence[Drawing], co
             for older in out.glob(f"{drawing.stem}.*"):
                 older.unlink()
             try:
-                export_figure(drawing.draw(), out / drawing.stem, source=drawing.source(), result=result)
+                export_figure(
+                    drawing.draw(width=pages.width), out / drawing.stem, width=pages.width, formats=pages.formats,
+                    source=drawing.source(), result=result,
+                )  # fmt: skip
             except FigureExportError as error:
                 console.note(f"a figure was not drawn, all else was written: {error}")
             written += sorted(out.glob(f"{drawing.stem}.*"))

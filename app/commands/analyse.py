@@ -12,6 +12,8 @@ from app.commands.options import (
     AsJson,
     Clinical,
     Embedding,
+    FigureFormats,
+    FigureWidth,
     IdColumn,
     IdReplace,
     NoFigures,
@@ -23,7 +25,7 @@ from app.commands.options import (
     Where,
     split_list,
 )
-from app.console import Console
+from app.console import Console, pages
 from app.runs import check_out, run_gradient, run_project, run_reports, run_retrieve
 from flexict_core.errors import EncoderError, InputError
 
@@ -102,6 +104,8 @@ def gradient(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     no_figures: NoFigures = False,
+    figure_width: FigureWidth = "single",
+    figure_formats: FigureFormats = "pdf,svg,png",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -138,7 +142,7 @@ def gradient(
         duration_unit=duration_unit,
         permutations=permutations,
         seed=seed,
-        console=Console(quiet, as_json, figures=not no_figures),
+        console=Console(quiet, as_json, figures=not no_figures, pages=pages(figure_width, figure_formats)),
     )
 
 
@@ -169,6 +173,8 @@ def project(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     no_figures: NoFigures = False,
+    figure_width: FigureWidth = "single",
+    figure_formats: FigureFormats = "pdf,svg,png",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -186,7 +192,7 @@ def project(
         clusters=clusters,
         place=place,
         seed=seed,
-        console=Console(quiet, as_json, figures=not no_figures),
+        console=Console(quiet, as_json, figures=not no_figures, pages=pages(figure_width, figure_formats)),
     )
 
 
@@ -238,6 +244,8 @@ def retrieve(
     seed: Seed = 42,
     overwrite: Overwrite = False,
     no_figures: NoFigures = False,
+    figure_width: FigureWidth = "single",
+    figure_formats: FigureFormats = "pdf,svg,png",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -262,7 +270,7 @@ def retrieve(
         words = _words(cohorts, asked=asked, checkpoint=checkpoint, text_model=text_model)
     if match is not None and label is None:
         raise InputError(f"--match {match!r} is a control of --label, and there is none: name the label")
-    console = Console(quiet, as_json, figures=not no_figures)
+    console = Console(quiet, as_json, figures=not no_figures, pages=pages(figure_width, figure_formats))
     if stratify is not None and protocol is Protocol.LOO:
         console.note(f"--stratify {stratify} draws a split, and --protocol loo has none: it changes nothing")
     if report is not None and words is not None:

@@ -11,6 +11,8 @@ from app.commands.options import (
     AsJson,
     Clinical,
     Embedding,
+    FigureFormats,
+    FigureWidth,
     IdColumn,
     IdReplace,
     NoFigures,
@@ -22,7 +24,7 @@ from app.commands.options import (
     Where,
     split_list,
 )
-from app.console import Console
+from app.console import Console, pages
 from app.runs import check_out, run_audit
 
 
@@ -67,6 +69,8 @@ def audit(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     no_figures: NoFigures = False,
+    figure_width: FigureWidth = "single",
+    figure_formats: FigureFormats = "pdf,svg,png",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,5 +97,5 @@ def audit(
         near_images=near_images,
         permutations=permutations,
         seed=seed,
-        console=Console(quiet, as_json, figures=not no_figures),
+        console=Console(quiet, as_json, figures=not no_figures, pages=pages(figure_width, figure_formats)),
     )

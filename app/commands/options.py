@@ -35,6 +35,15 @@ Out = Annotated[Path, typer.Option(help="Folder for the result files.", metavar=
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier run in --out.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write no figures.")]
+FigureWidth = Annotated[
+    str,
+    typer.Option(
+        help="Size of the figures: single (89 mm), double (183 mm) or slide (16:9).", metavar="WIDTH"
+    ),
+]
+FigureFormats = Annotated[
+    str, typer.Option(help="Files of a figure, separated by commas: pdf, svg, png, tiff.", metavar="LIST")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Port = Annotated[int, typer.Option(help="Port of the dashboard.", min=1, max=65535)]

@@ -10,6 +10,8 @@ import typer
 from app.commands.options import (
     AsJson,
     Clinical,
+    FigureFormats,
+    FigureWidth,
     IdColumn,
     IdReplace,
     NoFigures,
@@ -20,7 +22,7 @@ from app.commands.options import (
     Store,
     Where,
 )
-from app.console import Console
+from app.console import Console, pages
 from app.drawings import probe_drawings
 from app.runs import check_out, finish
 
@@ -83,6 +85,8 @@ def probe(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     no_figures: NoFigures = False,
+    figure_width: FigureWidth = "single",
+    figure_formats: FigureFormats = "pdf,svg,png",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +104,7 @@ def probe(
         )
         for name in (embedding or (None,))
     ]
-    console = Console(quiet, as_json, figures=not no_figures)
+    console = Console(quiet, as_json, figures=not no_figures, pages=pages(figure_width, figure_formats))
     result = analyse_probe(
         cohorts,
         target,

@@ -11,6 +11,8 @@ from app.commands.options import (
     AsJson,
     Clinical,
     Embedding,
+    FigureFormats,
+    FigureWidth,
     IdColumn,
     IdReplace,
     NoFigures,
@@ -22,7 +24,7 @@ from app.commands.options import (
     Where,
     split_list,
 )
-from app.console import Console
+from app.console import Console, pages
 from app.drawings import survival_drawings
 from app.runs import check_out, finish
 from flexict_core.errors import InputError
@@ -78,6 +80,8 @@ def survival(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     no_figures: NoFigures = False,
+    figure_width: FigureWidth = "single",
+    figure_formats: FigureFormats = "pdf,svg,png",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +97,7 @@ def survival(
     cohort = load_cohort(
         store, embedding, clinical, id_column=id_column, where=where or (), id_replace=id_replace or ()
     )
-    console = Console(quiet, as_json, figures=not no_figures)
+    console = Console(quiet, as_json, figures=not no_figures, pages=pages(figure_width, figure_formats))
     result = analyse_survival(
         cohort,
         duration,

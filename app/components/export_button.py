@@ -21,8 +21,8 @@ from flexict_core.errors import FigureExportError
 if TYPE_CHECKING:
     from analysis.plots.theme import Width
 
-WIDTHS: dict[str, Width] = {"Single, 89 mm": "single", "Double, 183 mm": "double"}
-_MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
+WIDTHS: dict[str, Width] = {"Single, 89 mm": "single", "Double, 183 mm": "double", "Slide, 16:9": "slide"}
+_MIME = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png", "tiff": "image/tiff"}
 
 
 def file_stem(title: str) -> str:
@@ -43,7 +43,7 @@ def why_no_figures() -> str | None:
 
 
 def figure_file(exhibit: Exhibit, name: str, *, kind: str, width: Width) -> bytes:
-    """One figure as PDF, SVG or PNG. Raises FigureExportError where no browser can draw it."""
+    """One figure as PDF, SVG, PNG or TIFF. Raises FigureExportError where no browser can draw it."""
     from analysis.export import export_figure
 
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def _zipped(root: Path) -> bytes:
 
 
 def show_downloads(exhibit: Exhibit, *, key: str) -> None:
-    """Buttons for a figure (PDF, SVG, PNG at a column's width) and for all files of the result in one archive."""
+    """Buttons for a figure (PDF, SVG, PNG, TIFF at a column's width) and for all files of the result in one archive."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         name = _choose_figure(exhibit, key)
         if name is not None:
