@@ -29,6 +29,10 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# The Python reference from the docstrings, as HTML that needs no server
+api: install
+	$(BIN)/python .ci/api.py build/api
+
 # known weaknesses of the pinned libraries; needs an index
 audit: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
