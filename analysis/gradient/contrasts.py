@@ -13,7 +13,8 @@ import numpy as np
 
 from analysis.gradient.data import StageData
 
-FEWEST_FOR_SPREAD = 3  # patients of a cell from which its own spread is used
+FEWEST_FOR_SPREAD = 3  # patients of a cell from which it has a spread of its own
+FEW = 8  # patients below which a cell's own spread is not believed where it is smaller than the pooled one
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +71,8 @@ class StageContrasts:
         """Delete-one jackknife of every contrast of *fixed* scores [n], each cell with its own spread.
 
         Where scores are far from normal within a stage (two scanners, say), mean and SD vary together and a formula
-        for normal scores is too small. A cell with fewer than 3 patients takes the pooled spread. Infinite where a
-        contrast has no pair of patients.
+        for normal scores is too small. A cell with fewer than 8 patients takes the pooled spread where its own is
+        smaller (three skewed scores lie close together by chance). Infinite where a contrast has no pair of patients.
 
         Source: Efron & Stein, Ann. Stat. 9 (1981) 586; Satterthwaite, Biometr. Bull. 2 (1946) 110.
         """
@@ -86,32 +87,39 @@ class StageContrasts:
         counts = np.bincount(cell, minlength=means.shape[0]).astype(float)
         away, size = scores - means[cell, 0], counts[cell]
         own = size >= FEWEST_FOR_SPREAD
-        lost = np.where(
-            own, away / np.maximum(size - 1, 1), 0.0
-        )  # what the cell's mean loses without the patient
+        inflation = self._inflation(squares[:, 0], counts, df)
+        lost = np.where(own, away / np.maximum(size - 1, 1), 0.0)  # by the cell's mean without the patient
         sd = np.sqrt((whole - np.where(own, away * lost * size, 0.0)) / np.where(own, df - 1, df))
-        left = (self.weights @ means - self.weights[:, cell] * lost) / sd  # [C, n]: the contrast without each
+        without = self.weights @ means - self.weights[:, cell] * lost * inflation[cell]
+        left = without / sd  # [C, n]: the contrast without each patient
         moved = left.mean(axis=1, keepdims=True) - left
-        few = (counts > 0) & ~(counts >= FEWEST_FOR_SPREAD)
+        few = (counts > 0) & (inflation == 0)
         unspread = np.sum(self.weights[:, few] ** 2 / counts[few], axis=1)
         jackknife = (scores.size - 1) / scores.size * np.sum(moved**2, axis=1)
         total = np.where(self.weights.any(axis=1), jackknife + unspread, np.inf)
-        # an estimated variance of heavy-tailed influences is itself less certain: Var(V) / V² = (kurtosis − 1) / n
-        second = np.mean(moved**2, axis=1)
-        kurtosis = np.divide(np.mean(moved**4, axis=1), second**2, out=np.full(rows, 3.0), where=second > 0)
-        tails = 2 * scores.size / np.maximum(kurtosis - 1, 2.0)
-        return ContrastVariance(total, np.minimum(self._freedom(squares[:, 0], counts, df), tails))
+        degrees = np.minimum(self._freedom(squares[:, 0], counts, df), _certainty(moved, size >= FEW))
+        return ContrastVariance(total, degrees)
 
     def _freedom(self, squares: np.ndarray, counts: np.ndarray, df: int) -> np.ndarray:
         """Satterthwaite's degrees of freedom [C] of the raw contrast; of the pooled spread for a tiny cell."""
-        spread = counts >= FEWEST_FOR_SPREAD
         filled = counts > 0
-        freedom = np.where(spread, counts - 1, df)[filled]
-        variance = np.where(spread, squares / np.maximum(counts - 1, 1), squares.sum() / df)[filled]
+        own, pooled = squares / np.maximum(counts - 1, 1), squares.sum() / df
+        taken = (counts < FEWEST_FOR_SPREAD) | ((counts < FEW) & (own < pooled))
+        freedom = np.where(taken, df, counts - 1)[filled]
+        variance = np.where(taken, pooled, own)[filled]
         share = self.weights[:, filled] ** 2 * variance / counts[filled]  # [C, cells]
         degrees = np.ones(len(self.weights))
         below = np.sum(share**2 / freedom, axis=1)
         return np.maximum(np.divide(share.sum(axis=1) ** 2, below, out=degrees, where=below > 0), 1.0)
+
+    def _inflation(self, squares: np.ndarray, counts: np.ndarray, df: int) -> np.ndarray:
+        """Factor of each cell's deviations: 1 for its own spread, more up to the pooled one, 0 where it has none."""
+        own, pooled = squares / np.maximum(counts - 1, 1), squares.sum() / df
+        spread = (counts >= FEWEST_FOR_SPREAD) & (own > 0)
+        raised = np.sqrt(np.maximum(np.divide(pooled, own, out=np.ones_like(own), where=spread), 1.0))
+        # the jackknife of a mean is s² / (n − 1): too much for a few
+        small = raised * np.sqrt(np.maximum(counts - 1, 1) / np.maximum(counts, 1))
+        return np.where(spread, np.where(counts < FEW, small, 1.0), 0.0)
 
     def _cells(self, scores: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Mean and sum of squares about it [cells, B], and pooled degrees of freedom."""
@@ -127,3 +135,16 @@ class StageContrasts:
                 means.append(mean)
                 squares.append(np.maximum((inside**2).sum(axis=0) - count * mean**2, 0.0))
         return np.stack(means), np.stack(squares), scores.shape[0] - filled
+
+
+def _certainty(moved: np.ndarray, many: np.ndarray) -> np.ndarray:
+    """Degrees of freedom [C] of a jackknife variance from the kurtosis of its values [C, n].
+
+    Var(V) / V² = (kurtosis − 1) / n, so heavy tails leave it less certain. Of the cells with `many` patients [n]
+    alone, where most of the variance is theirs; Satterthwaite's formula counts the others.
+    """
+    second = np.sum(moved**2, axis=1)
+    theirs = np.sum(moved[:, many] ** 2, axis=1)
+    fourth = np.sum(moved[:, many] ** 4, axis=1) * max(int(many.sum()), 1)
+    kurtosis = np.divide(fourth, theirs**2, out=np.full(len(moved), 3.0), where=theirs > second / 2)
+    return np.asarray(2 * moved.shape[1] / np.maximum(kurtosis - 1, 2.0))
