@@ -1,0 +1,404 @@
+"""What breaks `flexict embed`, done to it on purpose, and the store compared with that of a run nobody disturbed.
+
+    python -m tests.benchmarks.faults [--kills 100] [--part-kills 20] [--interrupts 10] [--seed 0]
+
+A cohort of 40 small volumes, five of them unusable, is embedded by the command itself, which here writes a part after
+every batch and works slowly, so that there is something to strike. SIGKILL comes at random moments of the work (one
+in ten while the program starts), or exactly inside the writing of a part: half written, before and after the fsync,
+after the rename, between the removals of a merge. After each blow the store must be readable, hold no key twice and
+no vector that is not the reference's. The same command then goes on; where it gets to its end, rows, vectors and
+quarantine must be those of the undisturbed run, byte for byte, and no temporary file may be left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS, SLOW_S = 40, 0.03
+STAGES = ("half", "written", "synced", "renamed", "removing")
+LONG_AGO = 1_700_000_000
+
+
+# ── the cohort and the comparison ───────────────────────────────────────────────────────────────────────
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 2.0, 1.0])), path)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+
+
+def cohort(folder: Path, rows: int = ROWS) -> Path:
+    """A manifest of `rows` small volumes with masks; the last five (where there are ten or more) cannot be used."""
+    folder.mkdir(parents=True)
+    lines = ["patient_id,image,mask,mask_label"]
+    for i in range(rows):
+        array = np.full((10, 10, 8), -1000, np.int16)
+        array[2:8, 2:8, 2:6] = 10 + i
+        save(folder / f"p{i}.nii.gz", array)
+        save(folder / f"m{i}.nii.gz", (array > 0).astype(np.uint8))
+        lines.append(f"P{i:02},p{i}.nii.gz,m{i}.nii.gz,1")
+    if rows >= 10:
+        (folder / f"p{rows - 1}.nii.gz").unlink()
+        (folder / f"m{rows - 2}.nii.gz").unlink()
+        (folder / f"p{rows - 3}.nii.gz").write_bytes((folder / f"p{rows - 3}.nii.gz").read_bytes()[:90])
+        save(folder / f"m{rows - 4}.nii.gz", np.zeros((10, 10, 8), np.uint8))
+        save(folder / f"p{rows - 5}.nii.gz", np.full((10, 10, 8), np.nan, np.float32))
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def content(store: Path) -> tuple[Any, bytes, Any]:
+    """Rows, bytes of the vectors, quarantine."""
+    from flexict_core.store import EmbeddingStore
+
+    archive = EmbeddingStore(store)
+    table = archive.read("baseline")
+    return table.rows, table.X.tobytes(), archive.quarantine("baseline")
+
+
+def check_ended(store: Path, reference: Path) -> None:
+    """What a run that came to its end must have left: the reference's content, each row once, nothing stray."""
+    import pyarrow.parquet as pq
+
+    rows, vectors, quarantine = content(store)
+    their_rows, their_vectors, their_quarantine = content(reference)
+    assert rows.equals(their_rows), "rows differ from the undisturbed run's"
+    assert vectors == their_vectors, "vectors differ from the undisturbed run's"
+    assert quarantine.equals(their_quarantine), "quarantine differs from the undisturbed run's"
+    on_disk = sum(pq.read_metadata(p).num_rows for p in store.glob("*/part-*.parquet"))
+    assert on_disk == len(rows), f"{on_disk} rows on disk for {len(rows)}: some lie twice"
+    strays = [p.name for p in store.glob("*/.tmp-*")]
+    assert not strays, f"temporary files left: {strays}"
+
+
+def check_struck(store: Path, reference: Path) -> int:
+    """What a run that was struck may leave: part of the reference. Returns its number of rows."""
+    from flexict_core.store import EmbeddingStore
+
+    if not list(store.glob("*/spec.json")):
+        return 0
+    held, whole = EmbeddingStore(store).read("baseline"), EmbeddingStore(reference).read("baseline")
+    names = held.rows["patient_id"].tolist()
+    assert len(names) == len(set(names)), "a key is there twice"
+    expected = dict(zip(whole.rows["patient_id"], whole.X, strict=True))
+    for name, vector in zip(names, held.X, strict=True):
+        assert vector.tobytes() == expected[name].tobytes(), f"the vector of {name} is another one"
+    return len(names)
+
+
+# ── the run that is struck ──────────────────────────────────────────────────────────────────────────────
+
+
+def child(manifest: str, store: str, workers: str, stage: str, count: str) -> int:
+    """`flexict embed`, a part after every batch, slow; and SIGKILL from within where a stage is named."""
+    import flexict_core.embed_run as embed_run
+    from app.cli import main
+    from flexict_core.encoders.baseline import BaselineEncoder
+
+    encode = BaselineEncoder.encode
+
+    def slow(self: Any, batch: Any) -> Any:
+        time.sleep(SLOW_S * len(batch))
+        return encode(self, batch)
+
+    BaselineEncoder.encode = slow  # type: ignore[method-assign]
+    embed_run.FLUSH_S = 0.0
+    if stage != "-":
+        _arm(stage, int(count))
+    print("begun", flush=True)
+    call = ["embed", "--manifest", manifest, "--store", store, "--workers", workers, "--batch-size", "2"]
+    return main([*call, "--quiet"])
+
+
+def _arm(stage: str, count: int) -> None:
+    """SIGKILL this process at the `count`-th time it comes to a stage of writing a part."""
+    import pyarrow.parquet as pq
+
+    left = [count]
+
+    def strike() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    write, sync, replace, unlink = pq.write_table, os.fsync, Path.replace, Path.unlink
+
+    def writing(table: Any, where: Any, **more: Any) -> None:
+        write(table, where, **more)
+        if "embedding" in table.schema.names and stage in ("half", "written"):
+            if stage == "half" and left[0] == 1:
+                os.truncate(where, random.randrange(os.path.getsize(where)))
+            strike()
+
+    def syncing(descriptor: int) -> None:
+        sync(descriptor)
+        if stage == "synced":
+            strike()
+
+    def replacing(self: Path, target: Any) -> Path:
+        result = replace(self, target)
+        if stage == "renamed" and Path(target).name.startswith("part-"):
+            strike()
+        return result
+
+    def unlinking(self: Path, **more: Any) -> None:
+        unlink(self, **more)
+        if stage == "removing" and self.name.startswith("part-"):
+            strike()
+
+    pq.write_table, os.fsync = writing, syncing
+    Path.replace, Path.unlink = replacing, unlinking  # type: ignore[assignment, method-assign]
+
+
+@dataclass
+class Strikes:
+    """One cohort, its reference, and what was done so far. `folder` must be empty."""
+
+    folder: Path
+    seed: int = 0
+    rows: int = ROWS
+    ended: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.pick = random.Random(self.seed)
+        self.manifest = cohort(self.folder / "cohort", self.rows)
+        self.reference, self.store = self.folder / "reference", self.folder / "struck"
+        process = self.start(self.reference, 0)
+        begun = time.monotonic()
+        assert process.wait() == 3, "the undisturbed run must end with rows in quarantine"
+        self.work_s = time.monotonic() - begun
+
+    def start(
+        self, store: Path, workers: int, stage: str = "-", count: int = 0, *, early: bool = False
+    ) -> subprocess.Popen[str]:
+        """The command, once it has loaded its libraries (`early`: at once)."""
+        given = [str(self.manifest), str(store), str(workers), stage, str(count)]
+        command = [sys.executable, "-m", "tests.benchmarks.faults", "--child", *given]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        if not early:
+            process.stdout.readline()
+        return process
+
+    def kill_at_random(self) -> None:
+        """SIGKILL from outside, at a moment of the work or (one in ten) of the start."""
+        workers = self.pick.choice((0, 0, 2))
+        early = self.pick.random() < 0.1
+        process = self.start(self.store, workers, early=early)
+        time.sleep(self.pick.uniform(0, 0.5 if early else self.work_s))
+        self.settle(process, "SIGKILL at a random moment", signal.SIGKILL)
+
+    def kill_in_part(self, stage: str) -> None:
+        """SIGKILL from within the writing of a part."""
+        process = self.start(self.store, 0, stage, self.pick.randint(1, 6))
+        process.wait()
+        self.settle(process, f"SIGKILL in a part: {stage}", None)
+
+    def interrupt(self, blow: signal.Signals) -> None:
+        """Ctrl-C or a scheduler's SIGTERM: status 130, nothing half written, and one line."""
+        process = self.start(self.store, 0)
+        time.sleep(self.pick.uniform(0, 0.7 * self.work_s))
+        self.settle(process, f"{blow.name}: status 130", blow)
+
+    def settle(self, process: subprocess.Popen[str], what: str, blow: signal.Signals | None) -> None:
+        """Deliver the blow, look at what it left, and begin a new store where the run had come to its end."""
+        if blow is not None:
+            process.send_signal(blow)
+        _, said = process.communicate()
+        if process.returncode == 3:  # it was done before the blow
+            self.tally["came too late"] += 1
+            check_ended(self.store, self.reference)
+            self.renew()
+            return
+        if blow in (signal.SIGINT, signal.SIGTERM):
+            # CPython dies of SIGINT itself, a shell's 130 too, where the blow fell into an `exec` (a lazy import).
+            assert process.returncode in (130, -signal.SIGINT), f"status {process.returncode}: {said}"
+            assert len(said.splitlines()) == 1, said
+            assert "goes on where it stopped" in said, said
+            assert not list(self.store.glob("*/.tmp-*")), "a temporary file is left"
+        else:
+            assert process.returncode == -signal.SIGKILL, f"status {process.returncode}: {said}"
+        self.tally[what] += 1
+        check_struck(self.store, self.reference)
+
+    def finish(self) -> None:
+        """Run to the end what was struck last, and compare."""
+        process = self.start(self.store, self.pick.choice((0, 2)))
+        _, said = process.communicate()
+        assert process.returncode == 3, said
+        check_ended(self.store, self.reference)
+        self.renew()
+
+    def renew(self) -> None:
+        self.ended += 1
+        shutil.rmtree(self.store)
+
+    def strike_until(self, what: str, number: int, blow: Callable[[], None]) -> None:
+        """Blows until `number` of them have struck; runs to the end in between, now and then."""
+        while self.struck(what) < number:
+            blow()
+            if self.store.exists() and self.pick.random() < 0.2:
+                self.finish()
+        if self.store.exists():
+            self.finish()
+
+    def struck(self, what: str) -> int:
+        return sum(n for name, n in self.tally.items() if name.startswith(what))
+
+
+# ── other faults ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _baseline() -> Any:
+    from flexict_core.encoders.baseline import BaselineEncoder
+
+    return BaselineEncoder
+
+
+def changing_encoder(path: Path) -> Any:
+    """A baseline encoder during whose work another program writes to one file."""
+
+    class Changing(_baseline()):  # type: ignore[misc]
+        def prepare(self, volume: Any, roi: Any = None) -> Any:
+            prepared = super().prepare(volume, roi)
+            if volume.array.max() == 12:
+                save(path, np.asarray(nib.load(path).dataobj) + 1)
+            return prepared
+
+    return Changing()
+
+
+def embed(manifest: Path, store: Path, encoder: Any = None, **more: Any) -> Any:
+    from flexict_core.embed import embed_manifest
+
+    chosen = {"workers": 0, "progress": False, **more}
+    return embed_manifest(manifest, store, encoder=encoder or _baseline()(), **chosen)
+
+
+def reasons(store: Path) -> dict[str, str]:
+    from flexict_core.store import EmbeddingStore
+
+    table = EmbeddingStore(store).quarantine("baseline")
+    return dict(zip(table["patient_id"], table["reason"], strict=True))
+
+
+def hanging_decoder(folder: Path) -> str:
+    """A file that never ends (a pipe nobody writes to) costs its row and the time limit; the rest is embedded."""
+    manifest = cohort(folder / "c", 6)
+    (folder / "c/p2.nii.gz").unlink()
+    os.mkfifo(folder / "c/p2.nii.gz")
+    report = embed(manifest, folder / "s", workers=2, timeout_s=3)
+    assert (report.done, report.quarantined) == (5, 1), report
+    assert "took more than 3 s" in reasons(folder / "s")["P02"], reasons(folder / "s")
+    return f"5 of 6 embedded, the sixth in quarantine, {report.seconds:.0f} s with a limit of 3 s"
+
+
+def changing_file(folder: Path) -> str:
+    """A file that is written to while it is read is not stored; a change between two runs is named with its hashes."""
+    manifest = cohort(folder / "c", 6)
+    image = folder / "c/p2.nii.gz"
+    report = embed(manifest, folder / "s", changing_encoder(image))
+    assert (report.done, report.quarantined) == (5, 1), report
+    assert reasons(folder / "s")["P02"].startswith("p2.nii.gz changed while it was read"), reasons(
+        folder / "s"
+    )
+    report = embed(manifest, folder / "s")
+    assert (report.done, report.skipped, report.quarantined) == (1, 5, 0), report
+    save(image, np.asarray(nib.load(image).dataobj) + 5)
+    report = embed(manifest, folder / "s")
+    assert (report.done, report.skipped) == (1, 5), report
+    assert report.changed[0].startswith("P02 (p2.nii.gz, sha256 "), report.changed
+    return "kept out at once; named on the next run: " + report.changed[0]
+
+
+def full_disk(folder: Path) -> str:
+    """Writing fails (no file may grow beyond 6 KB): status 2, one line; the rows of before are still there."""
+    rows = 30
+    manifest = cohort(folder / "c", rows)
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(lines[:4]) + "\n")
+    embed(manifest, folder / "s")
+    before = content(folder / "s")
+    manifest.write_text("\n".join(lines) + "\n")
+    command = [sys.executable, "-m", "app.cli", "embed", "--manifest", str(manifest)]
+    command += ["--store", str(folder / "s"), "--workers", "0", "--quiet"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6144, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    run = subprocess.run(command, cwd=ROOT, preexec_fn=limit, capture_output=True, text=True)
+    assert run.returncode == 2, (run.returncode, run.stderr)
+    assert len(run.stderr.splitlines()) == 1, run.stderr
+    assert "cannot be written" in run.stderr, run.stderr
+    assert not list(folder.glob("s/*/.tmp-*"))
+    after = content(folder / "s")
+    assert after[0].equals(before[0])
+    assert after[1] == before[1]
+    report = embed(manifest, folder / "s")
+    assert (report.done, report.skipped, report.quarantined) == (rows - 8, 3, 5), report
+    return run.stderr.strip().replace(str(folder), "…")
+
+
+OTHERS: dict[str, Callable[[Path], str]] = {
+    "a decoder that hangs": hanging_decoder,
+    "a file that changes": changing_file,
+    "a disk that is full": full_disk,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--part-kills", type=int, default=20)
+    parser.add_argument("--interrupts", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", nargs=5, default=None, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        sys.exit(child(*args.child))
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        strikes = Strikes(Path(name) / "strikes", args.seed)
+        pick = strikes.pick
+        strikes.strike_until("SIGKILL at a random", args.kills, strikes.kill_at_random)
+        strikes.strike_until(
+            "SIGKILL in a part", args.part_kills, lambda: strikes.kill_in_part(pick.choice(STAGES))
+        )
+        for blow in (signal.SIGINT, signal.SIGTERM):
+            strikes.strike_until(blow.name, args.interrupts, lambda blow=blow: strikes.interrupt(blow))
+        print("| what | times | outcome |\n|---|---|---|")
+        for what, number in sorted(strikes.tally.items()):
+            print(f"| {what} | {number} | store readable, no key twice, every vector the reference's |")
+        print(f"| runs to the end in between | {strikes.ended} | rows, vectors, quarantine equal to the undisturbed "
+              "run's, nothing stray |")  # fmt: skip
+        for i, (what, do) in enumerate(OTHERS.items()):
+            (Path(name) / str(i)).mkdir()
+            print(f"| {what} | 1 | {do(Path(name) / str(i))} |", flush=True)
+    print(f"\n{time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
