@@ -87,6 +87,15 @@ def test_a_score_that_only_repeats_the_stage_adds_nothing_to_it() -> None:
     assert abs(outcome.held_out_gain) < 0.02
 
 
+def test_the_verdict_turns_at_the_level_asked_for() -> None:
+    scores, codes, time, event = planted(80, 4, hazard=0.3)
+    p = outcome_models(scores, codes, ORDER, time=time, event=event).models[0].p_value
+    assert 1e-4 < p < 0.4
+    for alpha, shown in ((p * 1.01, True), (p * 0.99, False)):
+        said = outcome_models(scores, codes, ORDER, time=time, event=event, alpha=alpha).verdict
+        assert said.startswith("a later stage score goes with") == shown
+
+
 def test_hazards_that_cross_are_said() -> None:
     rng = np.random.default_rng(4)
     codes = np.repeat([0, 1, 2], 200)
@@ -226,8 +235,16 @@ def test_sarcoma_has_too_few_deaths_for_three_variables_and_says_so(shared: Path
         clinical["grade"].to_numpy(),
         order="Low,Intermediate,High",
         permutations=999,
+        adjust=pd.DataFrame({"size": np.array(X)[:, 0]}),
         duration=clinical["follow_up_days"].to_numpy(),
         event=clinical["dead"].to_numpy(),
+    )
+    assert result.adjusters is not None
+    assert result.adjusters.verdict == "cannot tell"
+    detectable = result.adjusters.minimum_detectable_statistic
+    assert (
+        f"an adjusted correlation of {detectable:.2f} could have been detected with 80 % power"
+        in result.verdict
     )
     outcome = result.outcome
     assert outcome is not None
