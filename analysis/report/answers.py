@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,6 +73,11 @@ class Answers:
             result = section.answer(self.cohorts, seed=self.study.seed, say=say)
         except FlexictError as error:
             record = failed_record(section, as_keys(error), key=key)
+        except Exception as error:
+            if os.environ.get("FLEXICT_DEBUG"):
+                raise
+            fault = f"internal error, {type(error).__name__}: {' '.join(str(error).split())}"
+            record = replace(failed_record(section, fault, key=key), fault=True)
         else:
             export_result(result, folder, command=result.command)
             figures = self.drawn(section, result, folder, say)

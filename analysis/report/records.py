@@ -38,7 +38,8 @@ class FigureRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a report prints of one section. failed: why the data could not carry it, in words ("" otherwise)."""
+    """What a report prints of one section. failed: why the data could not carry it, in words ("" otherwise).
+    fault: it was this program that failed."""
 
     format: int = FORMAT
     key: str
@@ -48,6 +49,7 @@ class Record:
     question: str
     embeddings: tuple[str, ...]
     failed: str = ""
+    fault: bool = False
     n: int | None = None
     verdict: str = ""
     summary: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.commands.options import AsJson, Overwrite, Quiet
-from app.console import Console
+from app.console import Console, complain
 from flexict_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def report(
         if path is not None:
             console.say(f"wrote {path}")
     console.show_json(written.to_dict())
+    if any(section.fault for section in written.sections):
+        complain("a section failed by a fault of this program; FLEXICT_DEBUG=1 shows where")
+        raise typer.Exit(1)
 
 
 def _command(config: Path | None, out: Path | None, *, store: Path | None, clinical: Path | None) -> str:

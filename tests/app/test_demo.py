@@ -41,9 +41,30 @@ def test_every_part_is_there_and_says_synthetic(demo: Path) -> None:
 
 
 @pytest.mark.slow
+def test_its_study_file_answers_for_it(demo: Path, tmp_path: Path) -> None:
+    text = (demo / "study.yaml").read_text(encoding="utf-8")
+    for slow, quick in (
+        ("9999", "99"),
+        ("999", "99"),
+        ("target: sex", "target: sex\n    repeats: 1\n    permutations: 0\n   "),
+        ("  match: [tumour_diameter_mm]", " "),  # 24 patients are too few to match
+    ):
+        assert slow in text
+        text = text.replace(slow, quick)
+    study = demo / "quick.yaml"
+    study.write_text(text, encoding="utf-8")
+    out = tmp_path / "report"
+    assert main(["report", "--config", str(study), "--out", str(out), "--no-figures", "--quiet"]) == 0
+    written = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert written["n"] == FEW
+    assert [s["failed"] for s in written["sections"]] == [""] * 6
+
+
+@pytest.mark.slow
 def test_a_second_run_reuses_what_is_there(demo: Path) -> None:
     store = EmbeddingStore(demo / "store")
     before = store.read("baseline").X
+    (demo / "study.yaml").write_text("mine\n", encoding="utf-8")
     stamps = {p: p.stat().st_mtime_ns for p in (demo / "cohort/ct").glob("*.nii.gz")}
     assert len(stamps) == 4 * FEW
     victim = demo / "cohort/ct/SYN-A-001.nii.gz"
@@ -56,6 +77,7 @@ def test_a_second_run_reuses_what_is_there(demo: Path) -> None:
     assert set(redrawn) == {victim, victim.with_name("SYN-A-001_mask.nii.gz")}
     assert (store.read("baseline").X == before).all()
     assert (demo / "results/A/gradient.json").is_file()
+    assert (demo / "study.yaml").read_text(encoding="utf-8") == "mine\n"
     truth = json.loads((demo / "cohort/synthetic.json").read_text())
     assert {k: v["planted"] for k, v in again.verdicts.items()} == truth["expected_verdict"]
 

@@ -212,6 +212,26 @@ def test_a_section_that_its_data_cannot_carry_is_reported_in_its_place(home: Pat
     assert "not answered: Stage gradient" in (done.out / "checklist.csv").read_text(encoding="utf-8")
 
 
+def test_a_fault_of_the_program_costs_its_section_alone(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.delenv("FLEXICT_DEBUG", raising=False)
+    monkeypatch.setattr("analysis.retrieval_metrics", broken, raising=False)
+    config = config_of(home, SHORT, "short.yaml")
+    done = run(config, tmp_path / "out")
+    assert [(r.fault, bool(r.verdict)) for r in done.sections] == [(False, True), (True, False)]
+    text, _ = _read(done.html)
+    assert "Not answered: internal error, ZeroDivisionError: by nothing" in text
+    assert "a fault of the program and says nothing about the data" in text
+    monkeypatch.undo()
+    mended = run(config, tmp_path / "out", overwrite=True)
+    assert mended.reused == ("Map of the cohort",)
+    assert not any(r.failed for r in mended.sections)
+
+
 def test_several_embeddings_stand_side_by_side_on_the_same_patients(home: Path, tmp_path: Path) -> None:
     text = SHORT.replace("[deep]", "[deep, noise]") + "gradient: {permutations: 99}\n"
     done = run(config_of(home, text, "both.yaml"), tmp_path / "out")

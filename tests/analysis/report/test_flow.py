@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,10 +10,12 @@ import pandas as pd
 import pytest
 
 from analysis.report.build import Report
-from analysis.report.flow import Flow, Leaf, Step
+from analysis.report.cohorts import load_cohorts
+from analysis.report.flow import Flow, Leaf, Step, patient_flow
 from analysis.report.flow_drawing import PAGE_MM, flow_svg
+from analysis.report.reading import read_study
 from flexict_core.errors import AnalysisError
-from tests.analysis.report.conftest import TAG, config_of, run
+from tests.analysis.report.conftest import ALL, TAG, config_of, run
 
 
 def test_the_counts_are_those_that_were_planted(whole: Report, home: Path) -> None:
@@ -44,6 +47,17 @@ def test_the_table_adds_up_again(whole: Report) -> None:
     assert boxes[0] - lost == boxes[-1] == whole.flow.n
     everybody = pd.read_csv(whole.out / "left_out.csv", keep_default_na=False)
     assert len(everybody) == lost
+
+
+def test_an_image_that_could_not_be_used_gives_its_own_reason(home: Path) -> None:
+    study, _ = read_study(config_of(home, ALL, "quarantine.yaml"))
+    cohorts = dataclasses.replace(load_cohorts(study, file="x"), quarantined={"P030": "the CT is cut off"})
+    joined = patient_flow(cohorts, [], seed=0).steps[1]
+    assert dict(joined.lost) == {
+        "image could not be used: the CT is cut off": 1,
+        "in clinical.csv, not in the embedding": 1,
+        "in the embedding, not in clinical.csv": 1,
+    }
 
 
 def test_rows_without_an_id_are_told_and_not_counted(home: Path, tmp_path: Path) -> None:
