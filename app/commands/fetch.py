@@ -50,10 +50,10 @@ def fetch(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """CT, SEG and RTSTRUCT series of a public collection (Imaging Data Commons).
+    """A public collection: CT with SEG and RTSTRUCT.
 
-    Size, licences and citations are said first. --list and --table need no network. An interrupted fetch goes on
-    where it stopped.
+    From the Imaging Data Commons. Size, licences and citations are said first. --list and --table need no network.
+    An interrupted fetch goes on where it stopped.
     """
     console = Console(quiet, as_json)
     chosen = {"patients": patients, "ids": patient or (), "with_masks": with_masks}
