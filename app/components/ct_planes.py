@@ -208,7 +208,7 @@ def draw_plane(
     if style.overlay is not None:
         for mark, spot in style.overlay.marks_in(case.volume, plane, at_zyx):
             x, y = _pixel_of(plane, spot, frame, px_per_mm, size[1])
-            draw_sign(pen, (x, y), mark)
+            draw_sign(pen, (x, y), mark, radius=style.overlay.side_mm * px_per_mm / 3)
     page_px = (round(page_mm[1] * px_per_mm), round(page_mm[0] * px_per_mm))
     page = Image.new("RGB", (max(size[0], page_px[0]), max(size[1], page_px[1])))
     page.paste(picture, ((page.width - size[0]) // 2, (page.height - size[1]) // 2))

@@ -32,11 +32,12 @@ def draw_crosshair(pen: ImageDraw, size: tuple[int, int], at: tuple[float, float
             pen.line(line, fill=_CROSSHAIR, width=1)
 
 
-def draw_sign(pen: ImageDraw, at: tuple[float, float], sign: str) -> None:
-    """A plus, or a minus, drawn as bars: the font has no true minus."""
-    x, y = at
-    bars = [(x - 11, y - 2, x + 11, y + 2), *([(x - 2, y - 11, x + 2, y + 11)] if sign == "+" else [])]
-    for grown, colour in ((2, _BLACK), (0, _WHITE)):
+def draw_sign(pen: ImageDraw, at: tuple[float, float], sign: str, *, radius: float) -> None:
+    """A plus, or a minus, drawn as bars of 3 to 11 px to each side: the font has no true minus."""
+    (x, y), r = at, min(11.0, max(3.0, radius))
+    t = max(1.0, r / 5)  # half of a bar's thickness
+    bars = [(x - r, y - t, x + r, y + t), *([(x - t, y - r, x + t, y + r)] if sign == "+" else [])]
+    for grown, colour in ((max(1.0, t), _BLACK), (0.0, _WHITE)):
         for left, top, right, bottom in bars:
             pen.rectangle((left - grown, top - grown, right + grown, bottom + grown), fill=colour)
 

@@ -23,6 +23,11 @@ class Overlay:
     affine: np.ndarray
     marks: dict[Voxel, str] = field(default_factory=dict)
 
+    @property
+    def side_mm(self) -> float:
+        """The shortest side of a patch."""
+        return float(np.linalg.norm(self.affine[:3, :3], axis=0).min())
+
     def cut(self, volume: Volume, plane: str, at_zyx: Voxel, *, rows: slice, cols: slice) -> np.ndarray:
         """[rows, cols, 4] colours of one slice of an LPS volume; transparent where no patch lies."""
         held = _SLICED[plane]
