@@ -25,7 +25,7 @@ _SETTINGS = {  # said here too, for Streamlit reads .streamlit/config.toml only 
     "client.showErrorDetails": "none",
     "client.disableDataExport": "true",  # pages offer CSV themselves, with formulas escaped
     "theme.light.primaryColor": "#0072B2",
-    "theme.dark.primaryColor": "#2A7DBD",
+    "theme.dark.primaryColor": "#1F6FAE",
     "logger.hideWelcomeMessage": "true",
 }
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import loaders, state
 from app.components.banner import show_banner
+from app.components.figures import is_dark
 from app.components.plain_text import literal
 from app.components.sidebar import show_sidebar
 from flexict_core.errors import FlexictError, StoreError
@@ -31,6 +32,10 @@ PAGES = (
 _STYLE = """<style>
 .stMainBlockContainer {padding: 1.8rem 2.2rem 3rem; max-width: 1720px}
 .st-key-banner {border-bottom: 1px solid rgba(128, 128, 128, .35); padding-bottom: .4rem; row-gap: .1rem}
+[data-testid="stCaptionContainer"] {color: inherit; opacity: .85}  /* Streamlit's own grey is too faint to be read */
+</style>"""
+_STYLE_DARK = """<style>  /* the dark theme's blue carries white text; as text it is too dark itself */
+[kind="segmented_controlActive"] p, [role="tab"][aria-selected="true"] p {color: #8EC7F5}
 </style>"""
 
 
@@ -39,7 +44,7 @@ def main() -> None:
     st.set_page_config(
         page_title="FlexiCT Atlas", page_icon=_icon(), layout="wide", initial_sidebar_state=250
     )
-    st.html(_STYLE)
+    st.html(_STYLE + _STYLE_DARK if is_dark() else _STYLE)
     page = st.navigation(
         [st.Page(f"app_pages/{name}.py", title=title, icon=icon) for name, title, icon in PAGES]
     )

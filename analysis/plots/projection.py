@@ -58,6 +58,13 @@ def colouring(
     """How a column colours the map: `order` given: ordered categories; numbers with at least 7 different values:
     a colour scale; else categories, of which the 11 most frequent keep a colour of their own.
     """
+    given = np.asarray(values)
+    if (
+        order is None
+        and given.dtype.kind == "f"
+        and len(np.unique(given[np.isfinite(given)][:1000])) >= _FEWEST_NUMBERS
+    ):
+        return Colouring(label, np.where(np.isfinite(given), given, np.nan), None)  # plainly a number
     texts = canonical_column(values)
     present = Counter(t for t in texts if t)
     if order is not None:

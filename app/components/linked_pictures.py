@@ -37,7 +37,7 @@ def show_linked(pictures: Sequence[Picture], everyone: state.Ids) -> None:
     """One column a picture; each is drawn anew with what was selected in another, and left as it is by its own."""
     if not pictures:
         return
-    for column, picture in zip(st.columns(len(pictures), gap="small"), pictures, strict=True):
+    for column, picture in zip(st.columns(max(2, len(pictures)), gap="small"), pictures, strict=False):
         with column:
             st.markdown(f"**{literal(picture.title)}** · {picture.cohort.n} patients")
             _show(picture, everyone)

@@ -34,7 +34,7 @@ def cohort(rng: np.random.Generator) -> Cohort:
     )
     return Cohort(
         X=X, patient_id=table["pid"].to_numpy(dtype=object), table=table,
-        rows=pd.DataFrame({"patient_id": table["pid"]}), lost=pd.DataFrame(), id_column="pid", name="planted", feature_names=None,
+        rows=pd.DataFrame({"patient_id": table["pid"]}), lost=pd.DataFrame(), id_column="pid", name="planted",
     )  # fmt: skip
 
 
