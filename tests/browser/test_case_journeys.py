@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,18 +18,6 @@ from flexict_core.store import EmbeddingStore
 pytestmark = pytest.mark.browser
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
-# SwiftShader draws WebGL on the processor, where there is no graphics card
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-]
 DONE = "[data-testid=stApp][data-test-script-state=notRunning]"
 SMALL = Recipe("small", "whole", spacing_mm=4.0, size=32)
 
@@ -60,49 +43,23 @@ def store(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dashboard(store: Path, planted_store: Any, chromium: str) -> Iterator[str]:
-    """`flexict app` on a free port; the address of its Case page."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app.cli", "app", "--store", store, "--clinical", planted_store.clinical]
-    command += ["--id", "patient_id", "--port", port, "--stage", "stage", "--order", planted_store.order]
-    with subprocess.Popen(
-        [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended before it answered"
-                time.sleep(0.2)
-        yield url
-        server.terminate()
+def dashboard(store: Path, planted_store: Any, serve: Any) -> str:
+    address: str = serve(store, planted_store.clinical, stage="stage", order=planted_store.order)
+    return address
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    ARTIFACTS.mkdir(exist_ok=True)
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def page(playwright: Any, dashboard: str, chromium: str) -> Iterator[Any]:
+def page(browser: Any, dashboard: str) -> Iterator[Any]:
     """A page of 1280 × 900 px that notes what it asks of other machines (`strangers`) and its own errors."""
-    browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
-    page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.strangers, page.faults = [], []
     own = (dashboard, dashboard.replace("http", "ws"), "data:", "blob:")
     page.on("request", lambda r: r.url.startswith(own) or page.strangers.append(r.url))
     page.on("pageerror", lambda e: page.faults.append(str(e)))
     page.set_default_timeout(60_000)
     yield page
-    browser.close()
+    page.close()
 
 
 def settled(page: Any) -> Any:
@@ -279,13 +236,11 @@ def test_where_does_it_look(page: Any, dashboard: str, store: Path) -> None:
     assert page.faults == []
 
 
-def test_without_webgl_the_3d_view_says_so(
-    playwright: Any, dashboard: str, store: Path, chromium: str
-) -> None:
-    browser = playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM[:6], "--disable-3d-apis"])
+def test_without_webgl_the_3d_view_says_so(browser: Any, dashboard: str, store: Path) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(60_000)
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     opened(page, f"{dashboard}/case?case=P-030&embedding={identity(store, 'planted')}&shows=3d")
     page.frame_locator("iframe").get_by_text("This browser has no WebGL 2").wait_for()
     page.screenshot(path=ARTIFACTS / "case-8-no-webgl.png")
-    browser.close()
+    page.close()

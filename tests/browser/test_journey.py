@@ -170,13 +170,14 @@ def open_a_case(page: Any, chosen: tuple[str, ...]) -> None:
     page.get_by_text("Axial slice", exact=True).wait_for()
     settled(page)
     assert f"case={chosen[0]}" in page.url
-    pictures = page.get_by_test_id("stImage").locator("img")
-    assert pictures.count() == 3 + 6  # three planes; this case and five neighbours
-    assert all(picture.evaluate("i => i.complete && i.naturalWidth > 0") for picture in pictures.all())
-    first = pictures.first.get_attribute("src")
-    page.get_by_role("slider").first.press("ArrowRight")
+    planes = page.locator(".plane img")
+    pictures = [*planes.all(), *page.get_by_test_id("stImage").locator("img").all()]
+    assert len(pictures) == 3 + 6  # three planes; this case and five neighbours
+    assert all(picture.evaluate("i => i.complete && i.naturalWidth > 0") for picture in pictures)
+    first = planes.first.get_attribute("src")
+    page.get_by_role("slider", name="Axial slice").first.press("ArrowRight")
     settled(page)
-    assert pictures.first.get_attribute("src") != first  # another slice
+    assert planes.first.get_attribute("src") != first  # another slice
     keep_screenshot(page, "3-case")
 
 
