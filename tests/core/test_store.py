@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -381,3 +382,237 @@ def test_without_anndata_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(StoreError, match=r"pip install 'flexict-atlas\[anndata\]'"):
         store.to_anndata("fake")
+
+
+# ── larger stores, older stores, disks that refuse ──────────────────────────────────────────────────────
+
+
+def columns(n: int) -> dict[str, list[Any]]:
+    return {
+        "patient_id": [f"P{i // 2:03}" for i in range(n)],
+        "roi_id": [str(i % 2) for i in range(n)],
+        "image": [f"{i}.nii" for i in range(n)],
+        "mask_label": [None if i % 3 else i for i in range(n)],
+    }
+
+
+def test_a_whole_table_is_the_same_as_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import flexict_core.store_writer as store_writer
+
+    monkeypatch.setattr(store_writer, "PART_BYTES", 4 * 3 * 8)  # 8 rows a part
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    given = columns(30)
+    order = np.random.default_rng(1).permutation(30)
+    for name in ("rows", "table"):
+        with EmbeddingStore.create(tmp_path / name).writer(SPEC, dim=3, name="fake") as writer:
+            if name == "rows":
+                writer.add({**{k: v[i] for k, v in given.items()}, "embedding": X[i]} for i in range(30))
+            else:
+                writer.add_table({k: [v[i] for i in order] for k, v in given.items()}, X[order])
+                assert writer.known[("P003", "", "1")].image == "7.nii"
+    one, other = (EmbeddingStore(tmp_path / name).read("fake") for name in ("rows", "table"))
+    assert one.rows.equals(other.rows)
+    np.testing.assert_array_equal(one.X, other.X)
+    np.testing.assert_array_equal(one.X, X.astype(np.float32))  # given in the order of the keys
+    assert one.rows["mask_label"].tolist()[:4] == [0, pd.NA, pd.NA, 3]
+
+
+def test_a_table_replaces_what_is_there_and_bad_ones_change_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    with store.writer(SPEC, dim=3, name="fake") as writer:
+        for rows, X, says in (
+            ({"patient_id": ["A"]}, np.zeros((1, 2)), r"X has shape \(1, 2\)"),
+            ({"patient_id": ["A"]}, np.full((1, 3), np.inf), "3 values of X from row 0 on are not finite"),
+            ({"patient_id": ["A", "A"]}, np.zeros((2, 3)), "rows 0 and 1 have the same key"),
+            ({"patient_id": ["A"], "stage": ["I"]}, np.zeros((1, 3)), "'stage'"),
+        ):
+            with pytest.raises(StoreError, match=says):
+                writer.add_table(rows, X)
+        writer.add_table({"patient_id": ["B", "D"]}, np.array([[5, 5, 5], [6, 6, 6]]))
+    assert store.read("fake").X[:, 0].tolist() == [0, 5, 2, 6]
+
+
+def test_some_patients_and_some_dimensions_are_read_alone(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    store = EmbeddingStore.create(tmp_path)
+    with store.writer({**SPEC, "feature_names": ["a", "b", "c"]}, dim=3, name="fake") as writer:
+        for start in (0, 100, 200, 300):
+            part = {k: v[start : start + 100] for k, v in columns(400).items()}
+            writer.add_table(part, X[start : start + 100])
+    whole = store.read("fake")
+    np.testing.assert_array_equal(whole.X, X)
+    some = store.read("fake", patients={"P007", "P150", "nobody"})
+    assert some.rows["patient_id"].tolist() == ["P007", "P007", "P150", "P150"]
+    np.testing.assert_array_equal(some.X, X[[14, 15, 300, 301]])
+    assert store.read("fake", patients=[]).X.shape == (0, 3)
+    narrow = store.read("fake", features=["c", 0])
+    np.testing.assert_array_equal(narrow.X, X[:, [2, 0]])
+    assert (narrow.spec["dim"], narrow.spec["feature_names"]) == (2, ["c", "a"])
+    with pytest.raises(StoreError, match="feature 'd' is not in 'fake': it has 3 dimensions"):
+        store.read("fake", features=["d"])
+    assert store.rows("fake").equals(whole.rows)
+    assert store.rows("fake", columns=["image"])["image"].tolist() == whole.rows["image"].tolist()
+
+
+LAYOUT_1 = ["patient_id", "series_uid", "roi_id", "root", "image", "mask", "mask_label", "source_sha256", "source_stat",
+            "generation", "embedding"]  # fmt: skip
+
+
+def older(path: Path) -> tuple[EmbeddingStore, np.ndarray]:
+    """A store as layout 1 was: other columns, one row group, rows as they came, no `layout` in its spec."""
+    store = EmbeddingStore.create(path)
+    with store.writer(SPEC, dim=3, name="fake") as writer:
+        folder = writer.folder
+    spec = json.loads((folder / "spec.json").read_text())
+    del spec["layout"]
+    (folder / "spec.json").write_text(json.dumps(spec))
+    X = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    text = [
+        ["B", "A"],
+        ["", ""],
+        ["", ""],
+        ["/r", "/r"],
+        ["b.nii", "a.nii"],
+        ["", ""],
+        [None, 3],
+        ["bb", "aa"],
+        ["", ""],
+    ]
+    arrays = [pa.array(v, pa.int64() if i == 6 else pa.string()) for i, v in enumerate(text)]
+    arrays += [pa.array([0, 0], pa.int32()), pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), 3)]
+    pq.write_table(pa.table(arrays, names=LAYOUT_1), new_part(folder), compression="zstd")
+    return store, X
+
+
+def test_an_older_store_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    store, X = older(tmp_path)
+    folder = folder_of(store)
+
+    def check() -> None:
+        table = store.read("fake")
+        assert table.rows["image"].tolist() == ["a.nii", "b.nii"]
+        assert table.rows["image_sha256"].tolist() == ["", ""]
+        np.testing.assert_array_equal(table.X, X[::-1])
+
+    check()
+    before = {p.name for p in folder.iterdir()}
+    assert before == {p.name for p in folder.iterdir()}, "reading has written"
+    with store.writer(SPEC, dim=3, name="fake") as writer:
+        assert writer.known[("A", "", "")].source_sha256 == "aa"  # nothing has to be embedded again
+    check()
+    assert json.loads((folder / "spec.json").read_text())["layout"] == 2
+    (part,) = part_paths(folder)
+    assert "image_sha256" in pq.read_schema(part).names
+    spec = folder / "spec.json"
+    spec.write_text(spec.read_text().replace('"layout": 2', '"layout": 3'))
+    with pytest.raises(StoreError, match="has layout 3, this program reads 1 to 2: update it"):
+        store.read("fake")
+
+
+READ_ONLY = """
+import ctypes, sys
+from pathlib import Path
+from flexict_core.store import EmbeddingStore
+from flexict_core.errors import StoreError
+store = EmbeddingStore(sys.argv[1])
+try:
+    Path(sys.argv[1], "probe").touch()
+    sys.exit("the folder can be written")
+except OSError:
+    pass
+assert store.read("fake").X[:, 0].tolist() == [0, 1, 2]
+assert store.list()[0].rows == 3 and len(store.quarantine("fake")) == 0
+spec = {"encoder": "fake", "checkpoint_sha256": "ab", "recipe": "default", "pooling": "cls", "patch_size": 8}
+with store.writer(spec, dim=3, name="fake") as writer:  # a run that finds everything there
+    assert len(writer.known) == 3
+try:
+    with store.writer(spec, dim=3, name="fake") as writer:
+        writer.add([{"patient_id": "Z", "embedding": [1, 2, 3]}])
+except StoreError as error:
+    print(error)
+try:
+    store.writer(spec, dim=4, name="new")
+except StoreError as error:
+    print(error)
+"""
+
+
+def without_privilege() -> None:
+    """Root may write anywhere: take that right (CAP_DAC_OVERRIDE) from the program started next."""
+    import ctypes
+
+    if os.getuid() == 0:
+        ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes rights away as Linux does")
+def test_a_read_only_store_is_read_and_says_so_when_written(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    folder = folder_of(store)
+    (folder / ".lock").unlink(missing_ok=True)
+    for path in (folder, tmp_path):
+        path.chmod(0o555)
+    try:
+        command = [sys.executable, "-c", READ_ONLY, str(tmp_path)]
+        run = subprocess.run(command, preexec_fn=without_privilege, capture_output=True, text=True)
+    finally:
+        for path in (tmp_path, folder):
+            path.chmod(0o755)
+    assert run.returncode == 0, run.stderr
+    first, second = run.stdout.splitlines()
+    assert "cannot be written (Permission denied): free space or check permissions" in first
+    assert "cannot be made (Permission denied): check permissions, or use another store" in second
+
+
+WRITER = """
+import sys
+import numpy as np
+from flexict_core.store import EmbeddingStore
+store, who = EmbeddingStore.create(sys.argv[1]), int(sys.argv[2])
+for turn in range(4):
+    with store.writer({"encoder": "fake"}, dim=3, name="fake") as writer:
+        for i in range(turn * 10, turn * 10 + 10):
+            name = f"P{i:02}" if i % 5 == 0 else f"W{who}-{i:02}"
+            if (name, "", "") not in writer.known:
+                writer.add([{"patient_id": name, "embedding": np.full(3, i)}])
+                writer.flush()
+        writer.quarantine([{"row": 100 * who + turn, "reason": "x", "patient_id": "Q"}])
+"""
+
+
+def test_two_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(who)], stderr=subprocess.PIPE, text=True) for who in (1, 2)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    with EmbeddingStore(tmp_path).writer({"encoder": "fake"}, dim=3, name="fake"):
+        pass
+    store = EmbeddingStore(tmp_path)
+    expected = {f"P{i:02}": i for i in range(0, 40, 5)}
+    expected |= {f"W{who}-{i:02}": i for who in (1, 2) for i in range(40) if i % 5}
+    table = store.read("fake")
+    assert dict(zip(table.rows["patient_id"], table.X[:, 0].tolist(), strict=True)) == expected
+    assert len(table.rows) == len(expected)
+    assert len(store.quarantine("fake")) == 8
+    assert sum(pq.read_metadata(p).num_rows for p in part_paths(folder_of(store))) == len(expected)
+
+
+def test_a_thousand_parts_open_at_once_and_close_as_few(tmp_path: Path) -> None:
+    store = EmbeddingStore.create(tmp_path)
+    writer = store.writer(SPEC, dim=3, name="fake")
+    writer.add([row("P0000")])
+    writer.flush()
+    (first,) = part_paths(folder_of(store))
+    table = pq.read_table(first)
+    for i in range(1, 1000):
+        named = table.set_column(0, table.schema.field(0), pa.array([f"P{i:04}"]))
+        pq.write_table(named, new_part(folder_of(store)))
+    cpu = time.process_time()
+    (info,) = store.list()
+    cpu = time.process_time() - cpu
+    assert info.rows == 1000
+    assert cpu < 1.0, f"{cpu:.2f} s of processor time to open a store of 1,000 parts"
+    with store.writer(SPEC, dim=3, name="fake"):
+        pass
+    assert len(part_paths(folder_of(store))) == 1
+    assert len(store.rows("fake")) == 1000
