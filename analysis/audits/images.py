@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 READERS = 2  # volumes in memory at a time
 _TELLINGS = 20
+
+
+class _Job(NamedTuple):
+    place: int
+    root: str
+    image: str
+    series_uid: str
 
 
 def near_images(
@@ -39,7 +46,7 @@ def near_images(
     lost: list[str] = []
     with ThreadPoolExecutor(READERS) as pool:
         for done, (place, read) in enumerate(
-            zip([j[0] for j in jobs], pool.map(_read, jobs), strict=True), 1
+            zip([j.place for j in jobs], pool.map(_read, jobs), strict=True), 1
         ):
             if done % max(1, len(jobs) // _TELLINGS) == 0:
                 progress(f"reading the images again: {done} of {len(jobs)}")
@@ -58,26 +65,28 @@ def near_images(
     return Near(pairs, near.intrinsic_dimension), notes
 
 
-def _first_images(rows: pd.DataFrame | None, patient_id: np.ndarray) -> list[tuple[int, str, str]]:
-    """(place of the patient, root, image) of each patient's first image."""
+def _first_images(rows: pd.DataFrame | None, patient_id: np.ndarray) -> list[_Job]:
+    """The first image of each patient who has one."""
     if rows is None or "image" not in rows:
         return []
     held = rows[(rows["image"].fillna("") != "") & (rows["root"].fillna("") != "")]
-    first = held.drop_duplicates("patient_id")
-    at = {
-        str(p): (str(r), str(i))
-        for p, r, i in zip(first["patient_id"], first["root"], first["image"], strict=True)
-    }
-    return [(place, *at[str(p)]) for place, p in enumerate(patient_id) if str(p) in at]
+    first = held.drop_duplicates("patient_id").set_index("patient_id")
+    return [
+        _Job(place, str(row["root"]), str(row["image"]), str(row.get("series_uid") or ""))
+        for place, patient in enumerate(patient_id)
+        if patient in first.index and (row := first.loc[patient]) is not None
+    ]
 
 
-def _read(job: tuple[int, str, str]) -> np.ndarray | str:
+def _read(job: _Job) -> np.ndarray | str:
     from flexict_core.fingerprint import image_fingerprint
     from flexict_core.io import load_volume
     from flexict_core.manifest import resolve_inside
 
-    _, root, image = job
     try:
-        return image_fingerprint(load_volume(resolve_inside(root, image)))
+        path = resolve_inside(job.root, job.image)
+        series = (job.series_uid or None) if path.is_dir() else None
+        # gaps that a user let pass are no reason here: the densities are coarse
+        return image_fingerprint(load_volume(path, series_uid=series, on_gaps="resample"))
     except (FlexictError, OSError) as error:
         return " ".join(str(error).split())[:160]
