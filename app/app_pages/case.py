@@ -72,9 +72,6 @@ def _render_upload(cohort: Cohort) -> None:
     if upload is None:
         return
     case = upload.case
-    st.caption(
-        f"**{literal(upload.name)}** · {'with' if case.mask is not None else 'without'} a mask · in no store"
-    )
     name = f"upload-{upload.sha256[:12]}"
     _show_case(cohort, Asked(name, case, (name,), upload=True))
     vector = embed_upload(cohort, upload)

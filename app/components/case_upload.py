@@ -55,9 +55,15 @@ def choose_upload() -> UploadedCt | None:
             st.error(literal(error), icon=":material/error:")
             return None
         st.session_state["_upload"] = held
-    st.button(
-        "Remove this CT", icon=":material/delete:", on_click=case_loaders.forget_upload, key="upload-remove"
-    )
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.button(
+            "Remove this CT",
+            icon=":material/delete:",
+            on_click=case_loaders.forget_upload,
+            key="upload-remove",
+        )
+        drawn = "without a mask" if held.case.mask is None else "with a mask"
+        st.markdown(f"**{literal(held.name)}** · {drawn} · in no store", width="content")
     return held
 
 

@@ -42,9 +42,8 @@ def show_similar(
         st.session_state.setdefault("case-fields", columns[:_FIELDS_ON_A_CARD])
         st.session_state["case-fields"] = [c for c in st.session_state["case-fields"] if c in columns]
         fields = st.multiselect("Columns on the cards", columns, key="case-fields", persist_state="session")
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        level = _choose_level() if followed else "centre"
-        match = _choose_match(cohort, query)
+    level = _choose_level() if followed else "centre"
+    match = _choose_match(cohort, query)
     try:
         found = (
             find(k)
@@ -74,7 +73,7 @@ def _choose_count(counts: list[int]) -> int:
 
 
 def _choose_level() -> str:
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", width="content"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.session_state.setdefault("view-level", LEVELS.get(state.view().level or "", LEVELS["centre"]))
         shown = st.segmented_control("Cut at", list(LEVELS.values()), key="view-level", required=True)
         level = next(name for name, title in LEVELS.items() if title == shown)
@@ -92,7 +91,7 @@ def _choose_match(cohort: Cohort, query: Query) -> tuple[str, ...] | None:
         st.caption("Matched controls need clinical data, which this query does not have.")
         return None
     options = [c for c in told_first(cohort) if c in set(loaders.plottable_columns(cohort))]
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium", width="stretch"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.session_state.setdefault("view-matched", state.view().matched == "1")
         wanted = st.toggle(
             "Only matched controls",
@@ -140,10 +139,15 @@ def _show_tables(cohort: Cohort, query: Query, found: NeighbourResult, ranks: An
         table = found.neighbours.merge(
             cohort.table, left_on="patient_id", right_on=cohort.id_column, how="left"
         )
-        show_table(table.loc[:, ~table.columns.duplicated()], f"neighbours-{query.title}")
+        show_table(table.loc[:, ~table.columns.duplicated()], f"neighbours-{_file_name(query)}")
     if ranks is not None and ranks["scale"].nunique() > 1:
         with st.expander(f"Why they match: rank and distance in {ranks['scale'].nunique()} embeddings"):
-            show_table(ranks, f"why-{query.title}")
+            show_table(ranks, f"why-{_file_name(query)}")
+
+
+def _file_name(query: Query) -> str:
+    """Whose tables these are, for the name of a file."""
+    return query.patient or ("words" if query.case is None else "upload")
 
 
 def told_first(cohort: Cohort) -> list[str]:
