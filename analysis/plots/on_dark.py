@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-PAPER, INK_ON_DARK = "#0E1117", "#E6E6E6"
+PAPER, INK_ON_DARK, CLEAR = "#181714", "#E6E6E6", "rgba(0,0,0,0)"  # the page itself is the paper
 _EXCHANGED = {
     "#1A1A1A": INK_ON_DARK, "white": PAPER, "#FFFFFF": PAPER, "#000000": "#FFFFFF", "black": "#FFFFFF",
-    "#8C8C8C": "#A8A8A8", "#B8B8B8": "#8A8A8A", "rgba(255,255,255,0)": "rgba(0,0,0,0)",
+    "#8C8C8C": "#A8A8A8", "#555555": "#A8A8A8", "#6E6E6E": "#9A9A9A", "#B8B8B8": "#8A8A8A",
+    "rgba(255,255,255,0)": CLEAR,
     # blue, green and purple of the categories, lightened until they stand 4.5:1 on the dark paper
     "#0072B2": "#4AA3DF", "#009E73": "#21C795",
 }  # fmt: skip
-_LIGHT_VIRIDIS = 0.25  # the darkest quarter of viridis is lost on dark paper
+_LIGHT_VIRIDIS = 0.38  # the darkest third of viridis is lost on dark paper
 
 
 def on_dark(fig: go.Figure) -> go.Figure:
@@ -59,7 +60,10 @@ def _colours(value: Any) -> list[str]:
 
 def _exchanged(value: Any, ramp: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _exchanged(item, ramp) for key, item in value.items()}
+        return {
+            key: CLEAR if key in ("paper_bgcolor", "plot_bgcolor") else _exchanged(item, ramp)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_exchanged(item, ramp) for item in value]
     if isinstance(value, str):

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,59 +18,28 @@ from app.state import unpack_selection
 pytestmark = pytest.mark.browser
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DONE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
 @pytest.fixture(scope="module")
-def dashboard(planted_store: Any, chromium: str) -> Iterator[str]:
+def dashboard(planted_store: Any, serve: Callable[..., str]) -> str:
     """`flexict app` on a free port; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app.cli", "app", "--store", planted_store.store]
-    command += ["--clinical", planted_store.clinical, "--id", "patient_id", "--port", port]
-    command += ["--stage", "stage", "--order", planted_store.order]
-    with subprocess.Popen(
-        [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended before it answered"
-                time.sleep(0.2)
-        yield url
-        server.terminate()
+    return serve(planted_store.store, planted_store.clinical, stage="stage", order=planted_store.order)
 
 
 @pytest.fixture(scope="module")
-def page(dashboard: str, chromium: str) -> Iterator[Any]:
+def page(dashboard: str, browser: Any) -> Iterator[Any]:
     """A page of 1280 × 900 px; it notes what it asks of other machines (`strangers`) and dialogs."""
-    from playwright.sync_api import sync_playwright
-
     ARTIFACTS.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-        page.strangers, page.dialogs = [], []
-        own = (dashboard, dashboard.replace("http", "ws"), "data:", "blob:")
-        page.on("request", lambda r: r.url.startswith(own) or page.strangers.append(r.url))
-        page.on("dialog", lambda d: (page.dialogs.append(d.message), d.dismiss()))
-        page.set_default_timeout(20_000)
-        page.goto(dashboard)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page.strangers, page.dialogs = [], []
+    own = (dashboard, dashboard.replace("http", "ws"), "data:", "blob:")
+    page.on("request", lambda r: r.url.startswith(own) or page.strangers.append(r.url))
+    page.on("dialog", lambda d: (page.dialogs.append(d.message), d.dismiss()))
+    page.set_default_timeout(20_000)
+    page.goto(dashboard)
+    yield page
+    page.context.close()
 
 
 def settled(page: Any) -> Any:
@@ -136,7 +100,7 @@ def colour_and_select(page: Any, clinical: pd.DataFrame) -> tuple[str, ...]:
     go_to(page, "Map")
     choose(page, "Colour", "scanner")
     choose(page, "Colour", "stage")
-    assert "colour=stage" in page.url
+    page.wait_for_url(re.compile("colour=stage"))
     page.get_by_text("I (n = 12)", exact=True).wait_for()
     lasso(page, 0.5, 0.99)
     heading = page.get_by_role("heading", name=re.compile(r"^\d+ of 48 patients selected$"))
@@ -159,6 +123,8 @@ def colour_and_select(page: Any, clinical: pd.DataFrame) -> tuple[str, ...]:
         table["rest"].to_dict()
         == clinical["stage"][~inside].value_counts().reindex(table.index, fill_value=0).to_dict()
     )
+    page.get_by_role("radio", name="Patients").click()
+    settled(page)
     _, rows = saved(page, "csv-selected-patients")
     assert set(pd.read_csv(io.BytesIO(rows))["patient_id"]) == set(chosen)
     assert b"'=1+1" in rows  # what a spreadsheet would run is text
