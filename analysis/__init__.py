@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.audit import audit
 from analysis.probe import probe
+from analysis.stage_axis_map import stage_axis_map
 from analysis.stage_gradient import stage_gradient
 from analysis.survival import survival
 
@@ -21,6 +22,7 @@ _HOME = {
     "project": "analysis.projection",
     "report_retrieval": "analysis.paired_reports",
     "search_by_text": "analysis.zero_shot",
+    "search_matched": "analysis.matched_neighbours",
     "zero_shot_classes": "analysis.zero_shot",
     "zero_shot_pairs": "analysis.zero_shot",
 }
@@ -33,6 +35,8 @@ __all__ = [
     "retrieval_metrics",
     "search",
     "search_by_text",
+    "search_matched",
+    "stage_axis_map",
     "stage_gradient",
     "survival",
     "zero_shot_classes",
@@ -41,8 +45,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from analysis.cohort import load_cohort
-    from analysis.projection import project
+    from analysis.matched_neighbours import search_matched
     from analysis.paired_reports import report_retrieval
+    from analysis.projection import project
     from analysis.retrieval import retrieval_metrics, search
     from analysis.zero_shot import search_by_text, zero_shot_classes, zero_shot_pairs
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.gradient.transport import StageAxis
 from flexict_core.errors import AnalysisError
 from flexict_core.volume import Volume
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.cohort import Cohort
+    from analysis.gradient.transport import StageAxis
     from flexict_core.encoders.token_map import TokenMap
 
 LOCAL_POOLINGS = ("cls_mean", "mean_patch")
