@@ -195,7 +195,13 @@ def _gain(
     parts = [np.arange(low, high) for low, high in pairwise(edges)]
     jackknife = np.concatenate([part[:JACKKNIVES] for part in parts[:3]])
     pairs = held_out_pairs(
-        d.X, basis, folds, codes=np.column_stack(blocks), n_stages=d.n_stages, jackknife=jackknife
+        d.X,
+        basis,
+        folds,
+        codes=np.column_stack(blocks),
+        n_stages=d.n_stages,
+        jackknife=jackknife,
+        beyond=beyond,
     )
     enough = min(part.size for part in parts[2:]) >= GAIN_DRAWS // 2
     return _Gain(

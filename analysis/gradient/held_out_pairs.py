@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.gradient.axis import adjusted_gain, basis_gain, is_factored, with_intercept
+from analysis.gradient.axis import CrossFit, adjusted_gain, basis_gain, is_factored, with_intercept
 from analysis.gradient.rank_statistics import concordant_pairs, concordant_share, left_out
 from analysis.splits import Folds
 
@@ -34,16 +34,25 @@ class HeldOutPairs:
 
 
 def held_out_pairs(
-    X: np.ndarray, basis: np.ndarray, folds: Folds, *, codes: np.ndarray, n_stages: int, jackknife: np.ndarray
+    X: np.ndarray,
+    basis: np.ndarray,
+    folds: Folds,
+    *,
+    codes: np.ndarray,
+    n_stages: int,
+    jackknife: np.ndarray,
+    beyond: CrossFit | None = None,
 ) -> HeldOutPairs:
     """Refit both models to every column of `codes` [n, B] in every fold; `jackknife` [m]: columns to leave each out.
+
+    `beyond`: the fit of X beyond the basis on these folds, where it is at hand (its factors are used again).
 
     The two scores are those of one ridge fit in which the adjusters are free and the embedding is penalised.
     """
     n, draws = codes.shape
     below, pairs = np.zeros((2, draws)), np.zeros(draws)
     shares, own = np.zeros((2, n, jackknife.size)), np.zeros((n, jackknife.size))
-    for test, base, gain in _held_out_predictions(X, basis, folds, codes):
+    for test, base, gain in _held_out_predictions(X, basis, folds, codes, beyond):
         held = codes[test]
         for model, scores in enumerate((base, base + gain)):
             scores = np.round(scores, ROUNDING)
@@ -70,14 +79,14 @@ def _shares(scores: np.ndarray, codes: np.ndarray, n_stages: int) -> tuple[np.nd
 
 
 def _held_out_predictions(
-    X: np.ndarray, basis: np.ndarray, folds: Folds, codes: np.ndarray
+    X: np.ndarray, basis: np.ndarray, folds: Folds, codes: np.ndarray, beyond: CrossFit | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Held-out rows of every fold, and for them the adjusters' prediction and what the embedding adds [m, B]."""
     Y = codes.astype(float)
     if is_factored(folds.n, X.shape[1]):
-        from analysis.gradient.large import factored_cross_fit
+        from analysis.gradient.large import FactoredCrossFit, factored_cross_fit
 
-        axis = factored_cross_fit(X, folds, basis=basis)
+        axis = beyond if isinstance(beyond, FactoredCrossFit) else factored_cross_fit(X, folds, basis=basis)
         for (train, test), gain in zip(folds, axis.fold_scores(Y), strict=True):
             fitted = np.linalg.pinv(with_intercept(basis[train])) @ Y[train]  # no [m, n] matrix
             yield test, with_intercept(basis[test]) @ fitted, gain

@@ -45,8 +45,10 @@ def test_held_out_pairs_in_factors_are_those_of_the_matrices(
     monkeypatch.setattr(axis, "LARGEST_OPERATOR", 500)
     monkeypatch.setattr(pairs_module, "ALL_PAIRS", 1000)
     factored = pairs_module.held_out_pairs(X, basis, folds, **wanted)
+    again = pairs_module.held_out_pairs(X, basis, folds, **wanted, beyond=cross_fit(X, folds, basis=basis))
     for name in ("base", "both", "base_left", "both_left"):
         assert getattr(factored, name) == pytest.approx(getattr(dense, name), abs=1e-10)
+        assert getattr(again, name) == pytest.approx(getattr(factored, name), abs=1e-12)
 
 
 def test_the_method_changes_with_n_and_never_forms_n_by_n(
