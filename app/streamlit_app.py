@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException
 
 from app import loaders, state
 from app.components.banner import show_banner
@@ -54,6 +55,9 @@ def main() -> None:
         show_sidebar(config)
         _show_frame(config)
         page.run()
+    except StopException:  # a page that ended early on purpose
+        state.write_url()
+        raise
     except FlexictError as error:
         st.error(literal(error), icon=":material/error:")
         st.caption("Nothing was lost. Change the input as said above, or choose another page or filter.")
