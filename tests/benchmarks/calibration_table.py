@@ -125,7 +125,8 @@ def figure(table: pd.DataFrame):
     names = [f"{r.setting}, {r.n}/{r.K}" for r in table.itertuples()]
     table = table.assign(row=names, group=[_group(w) for w in table["what"]])
     rows = list(dict.fromkeys(names))
-    fig = blank(width="double", panel_mm=max(4 * len(rows), 60), left_mm=62, bottom_mm=9)
+    fig = blank(width="double", panel_mm=max(4 * len(rows), 60), left_mm=62, bottom_mm=30)
+    below = -14 / max(4 * len(rows), 60)  # of the panel's height: under the titles of the axes
     panels = (("size", TESTS, "x", "Rejected at 5 % (%)"), ("coverage", INTERVALS, "x2", "Coverage (%)"))
     for kind, groups, axis, _ in panels:
         part = table[table["kind"] == kind]
@@ -150,9 +151,8 @@ def figure(table: pd.DataFrame):
         xaxis2={"domain": [0.53, 1], "title": {"text": panels[1][3]}, "range": [82, 100.5], "anchor": "y"},
         yaxis={"tickvals": list(range(len(rows))), "ticktext": rows, "range": [len(rows) - 0.4, -0.6]},
         showlegend=True,
-        legend={"x": 0, "y": 1.0, "yanchor": "bottom", "orientation": "h"},
-        legend2={"x": 0.53, "y": 1.0, "yanchor": "bottom", "orientation": "h"},
-        margin={"t": 14 * 4},
+        legend={"x": 0, "y": below, "yanchor": "top"},
+        legend2={"x": 0.53, "y": below, "yanchor": "top"},
     )
     return fig
 
