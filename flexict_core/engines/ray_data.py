@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _PASSES = 3  # how often a row may be lost with its worker
 _WAVE = 10_000  # rows that Ray plans at once
+_FEW = 16  # rows that may well all be deadly
 _GPU_BATCH = 8
 _LOST = f"the worker died {_PASSES} times while this row was in it: out of memory, a crash, or longer than --timeout"
 
@@ -88,7 +90,7 @@ def _through(ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]) -> Itera
             trouble = f" ({type(error).__name__})"
         if not missing:
             return
-        if len(missing) == before:
+        if len(missing) == before and (trouble or before > _FEW):  # not the rows' fault
             raise FlexictError(
                 f"no row came back from the Ray workers{trouble}: look at their memory and at Ray's logs, then run "
                 "again, stored rows are kept"
@@ -100,30 +102,37 @@ def _through(ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]) -> Itera
 def _one_pass(
     ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]
 ) -> Iterator[tuple[int, list[Outcome]]]:
-    items = [{"number": number, "load": pickle.dumps(tasks)} for number, tasks in missing.items()]
-    prepared = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        _prepare,
-        batch_size=1,
-        batch_format="numpy",
-        fn_args=(ray.put(plan.frozen), plan.timeout_s),
-        num_cpus=1,
-        concurrency=plan.workers,
-        ray_remote_args_fn=_once,
-    )
-    encoded = prepared.map_batches(
-        _Encode,
-        batch_size=plan.batch_size,
-        batch_format="numpy",
-        fn_constructor_args=(plan.frozen, bool(plan.gpus)),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, plan.gpus)),
-        ray_remote_args_fn=_once_an_actor,
-        **({"num_gpus": 1} if plan.gpus else {"num_cpus": 0.5}),
-    )
+    encoded = _pipeline(ray, plan, missing)
     for row in encoded.iter_rows():
         loaded = pickle.loads(row["load"])  # noqa: S301 — made by our own actor a moment ago
         if isinstance(loaded, FlexictError):
             raise loaded
         yield int(row["number"]), loaded
+
+
+def _pipeline(ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]) -> Any:
+    items = [{"number": number, "load": pickle.dumps(tasks)} for number, tasks in missing.items()]
+    with warnings.catch_warnings():
+        # The only way to say these; goes with Ray 2.64, which the extra excludes.
+        warnings.simplefilter("ignore")
+        prepared = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            _prepare,
+            batch_size=1,
+            batch_format="numpy",
+            fn_args=(ray.put(plan.frozen), plan.timeout_s),
+            num_cpus=1,
+            concurrency=plan.workers,
+            ray_remote_args_fn=_once,
+        )
+        return prepared.map_batches(
+            _Encode,
+            batch_size=plan.batch_size,
+            batch_format="numpy",
+            fn_constructor_args=(plan.frozen, bool(plan.gpus)),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, plan.gpus)),
+            ray_remote_args_fn=_once_an_actor,
+            **({"num_gpus": 1} if plan.gpus else {"num_cpus": 0.5}),
+        )
 
 
 def _once() -> dict[str, Any]:
@@ -239,7 +248,13 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
         try:
             if address is None:
                 cpus = None if workers is None else workers + 1  # one for the encoder
-                ray.init(address="local", include_dashboard=False, num_cpus=cpus, **quiet)
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_cpus=cpus,
+                    _node_ip_address="127.0.0.1",  # nobody else's business
+                    **quiet,
+                )
             else:
                 ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
