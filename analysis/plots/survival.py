@@ -45,6 +45,7 @@ _DASHES = (
     "6px,1px,1px,1px",
 )
 _ROW_MM = 3.2
+_ONE_LINE_MM = 85.0  # a page that has room for term and model side by side
 _DOTS = f"{0.4 * PT:.2f}px,{1.2 * PT:.2f}px"  # plotly's "dot" is a dash three pixels long
 
 
@@ -153,9 +154,12 @@ def kaplan_meier_source(result: SurvivalResult | GroupSurvival) -> pd.DataFrame:
 def hazard_ratios(result: SurvivalResult, *, width: Width = "single") -> go.Figure:
     """Hazard ratio of every term of every Cox model, on a log axis."""
     rows = list(range(len(result.cox)))
-    labels = [f"{c.term} [{c.model}]" for c in result.cox]
-    left = min(max(text_mm(t, TICK_PT) for t in labels) + 3, 50.0)
-    fig = blank(width=width, panel_mm=6 + 4.5 * len(rows), left_mm=left, right_mm=18, bottom_mm=10)
+    between = " " if width_mm(width) >= _ONE_LINE_MM else "\n"
+    lines = [f"{c.term}{between}[{c.model}]".split("\n") for c in result.cox]
+    labels = ["<br>".join(map(shown, parts)) for parts in lines]
+    left = min(max(text_mm(t, TICK_PT) for parts in lines for t in parts) + 3, 50.0)
+    row_mm = 4.5 if between == " " else 7.0
+    fig = blank(width=width, panel_mm=6 + row_mm * len(rows), left_mm=left, right_mm=18, bottom_mm=10)
     fig.add_vline(x=1, line={"width": 0.5 * PT, "color": FAINT}, layer="below")
     fig.add_trace(
         interval_trace(
@@ -176,7 +180,7 @@ def hazard_ratios(result: SurvivalResult, *, width: Width = "single") -> go.Figu
         type="log", range=[low, high], tickvals=ticks, ticktext=[f"{t:g}" for t in ticks],
         title_text="Hazard ratio (log axis)",
     )  # fmt: skip
-    fig.update_yaxes(tickvals=rows, ticktext=[shown(t) for t in labels], range=[len(rows) - 0.5, -0.5])
+    fig.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5])
     tests = "; ".join(dict.fromkeys(c.test for c in result.cox))
     bare = (
         " No bar: no interval has been shown to cover there." if any(c.ci is None for c in result.cox) else ""
