@@ -1,7 +1,7 @@
 """EmbeddingStore: embeddings on Parquet, one folder each, readable by any Parquet tool.
 
 Labels never enter a store; images are referred to by path, never copied. Writing is in `store_writer`, the
-file format in `store_format`, vectors made elsewhere in `vectors`.
+file format in `store_format`, which rows count in `store_index`, vectors made elsewhere in `vectors`.
 """
 
 from __future__ import annotations
