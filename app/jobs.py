@@ -33,6 +33,10 @@ class Cancelled(BaseException):
     """Raised inside the work. No Exception, so that no library takes it for a fault to be survived."""
 
 
+class StoppedError(Exception):
+    """The work that this page waits for was cancelled: there is no answer to show."""
+
+
 @dataclass(eq=False)
 class Job:
     """One piece of work: what it does now, and how it ended."""
@@ -157,7 +161,7 @@ def answer(question: Hashable, title: str, work: Work[T], *, cancelled: Callable
     """The answer to a question: from the shelf, or by `work`, which gets a function to say its steps with.
 
     While the work goes on the page shows title, step, time and a Cancel button, which calls `cancelled` (to take the
-    question back, or the next run would ask it again). What the work raises is raised here.
+    question back, or the next run would ask it again). What the work raises is raised here; StoppedError once cancelled.
     """
     held = shelf()
     if held.has(question):
@@ -175,8 +179,7 @@ def answer(question: Hashable, title: str, work: Work[T], *, cancelled: Callable
     if job.error is not None:
         if isinstance(job.error, Cancelled):
             cancelled()
-            st.info("Cancelled.", icon=":material/cancel:")
-            st.stop()
+            raise StoppedError(job.title)
         raise job.error
     return job.answer
 

@@ -6,9 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import StopException
 
-from app import loaders, state
+from app import jobs, loaders, state
 from app.components.banner import show_banner
 from app.components.figures import is_dark
 from app.components.plain_text import literal
@@ -55,9 +54,8 @@ def main() -> None:
         show_sidebar(config)
         _show_frame(config)
         page.run()
-    except StopException:  # a page that ended early on purpose
-        state.write_url()
-        raise
+    except jobs.StoppedError:
+        st.info("Cancelled. Press Run to ask again.", icon=":material/cancel:")
     except FlexictError as error:
         st.error(literal(error), icon=":material/error:")
         st.caption("Nothing was lost. Change the input as said above, or choose another page or filter.")
