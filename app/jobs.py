@@ -161,7 +161,8 @@ def answer(question: Hashable, title: str, work: Work[T], *, cancelled: Callable
     """The answer to a question: from the shelf, or by `work`, which gets a function to say its steps with.
 
     While the work goes on the page shows title, step, time and a Cancel button, which calls `cancelled` (to take the
-    question back, or the next run would ask it again). What the work raises is raised here; StoppedError once cancelled.
+    question back, or the next run would ask it again). What the work raises is raised here;
+    StoppedError once it was cancelled.
     """
     held = shelf()
     if held.has(question):
