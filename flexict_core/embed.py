@@ -87,6 +87,9 @@ def embed_together(
     every stored vector are those of single runs; one report an encoder, in their order. InputError where two
     would write the same embedding.
     """
+    import pandas  # noqa: F401 — Arrow loads it on first use; Ctrl-C must not fall into that while rows are held
+    import pyarrow.parquet  # noqa: F401
+
     start = time.monotonic()
     manifest = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
     store = store if isinstance(store, EmbeddingStore) else EmbeddingStore.create(store)
