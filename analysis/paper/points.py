@@ -54,7 +54,8 @@ def with_bitmap(browser: FigureBrowser, fig: go.Figure) -> go.Figure:
 
 def _points_alone(browser: FigureBrowser, fig: go.Figure) -> bytes:
     """PNG of the page with nothing but the points on it, transparent elsewhere."""
-    page = _with_traces(fig, lambda trace: {**trace, "type": "scattergl"} if _large(trace) else None)
+    unseen = {"customdata": None, "text": None, "hovertemplate": None, "hoverinfo": "skip"}
+    page = _with_traces(fig, lambda t: {**t, **unseen, "type": "scattergl"} if _large(t) else None)
     page.layout.annotations, page.layout.shapes, page.layout.images = (), (), ()
     page.update_layout(showlegend=False, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
     page.update_xaxes(visible=False)
