@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_MOST_CODES = 2**62  # that fit into an int64
+
+
 @dataclass(frozen=True)
 class Index:
     """The parts of one moment and their rows that count.
@@ -39,8 +42,13 @@ class Index:
         """The columns asked for, of the rows that count, sorted by key."""
         import pyarrow as pa
 
-        held = pa.concat_tables([t.take(live) for t, live in zip(self.tables, self.live, strict=True)])
-        return held.take(np.argsort(np.concatenate(self.place)))
+        held = pa.concat_tables(
+            t if len(live) == t.num_rows else t.take(live)
+            for t, live in zip(self.tables, self.live, strict=True)
+        )
+        place = np.concatenate(self.place)
+        sorted_already = bool((np.diff(place) > 0).all())
+        return held if sorted_already else held.take(np.argsort(place))
 
     def of_patients(self, patients: Collection[str]) -> Index:
         """This index with the rows of some patients only."""
@@ -111,7 +119,7 @@ def read_vectors(index: Index, dim: int, *, features: Sequence[int] | None = Non
 def _newest(code: np.ndarray, tables: Sequence[pa.Table]) -> np.ndarray:
     """Ascending positions, over all parts, of the row that counts for each key."""
     everything = np.arange(len(code))
-    if len(np.unique(code)) == len(code):
+    if (np.diff(code) > 0).all() or len(np.unique(code)) == len(code):
         return everything
     generation = np.concatenate([t["generation"].to_numpy() for t in tables])
     order = np.lexsort((everything, generation, code))  # by key, then generation, then part and position
@@ -134,6 +142,7 @@ def _codes(tables: Sequence[pa.Table]) -> np.ndarray:
         rank = np.empty(len(encoded.dictionary), np.int64)
         rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
         if len(rank) > 1:
-            values = code * len(rank) + rank[encoded.indices.to_numpy()]
-            code = values if name == KEY[0] else np.unique(values, return_inverse=True)[1]
+            if int(code.max()) >= _MOST_CODES // len(rank):
+                code = np.unique(code, return_inverse=True)[1]
+            code = code * len(rank) + rank[encoded.indices.to_numpy()]
     return code

@@ -228,7 +228,7 @@ class Strikes:
         if blow is not None:
             process.send_signal(blow)
         _, said = process.communicate()
-        if process.returncode == 3:  # it was done before the blow
+        if process.returncode == 3 or "rows in quarantine: " in said:  # it was done before the blow
             self.tally["came too late"] += 1
             check_ended(self.store, self.reference)
             self.renew()
