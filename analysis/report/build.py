@@ -19,7 +19,7 @@ from analysis.report.flow_drawing import flow_svg
 from analysis.report.inputs import REPORT, Input, changed_verdicts, changes, earlier_report, inputs_of
 from analysis.report.page import Page, page_html, page_pdf
 from analysis.report.reading import read_study
-from analysis.report.records import RECORD, Record, code_sha256, read_record, section_key
+from analysis.report.records import RECORD, Record, code_sha256, read_record, same_question, section_key
 from analysis.report.sections import plan
 from analysis.results import SCHEMA_VERSION, library_versions
 from flexict_core.errors import FigureExportError, InputError
@@ -140,7 +140,8 @@ def _refuse_older(folder: Path, before: Any, inputs: Sequence[Input], keys: dict
     other = [
         name
         for name in held
-        if (record := read_record(folder / "sections" / name)) is not None and record.key != keys.get(name)
+        if (record := read_record(folder / "sections" / name)) is not None
+        and not same_question(record.key, keys.get(name))
     ]
     if other:
         raise InputError(

@@ -10,10 +10,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.export import csv_text, json_text, write_text
 from analysis.report.cohorts import Cohorts
@@ -21,7 +22,11 @@ from analysis.report.key_figures import KeyFigure, key_figures
 from analysis.report.sections import Section
 from analysis.report.study import Study
 from analysis.results import Result, array_sha256, library_versions, plain
+from flexict_core.errors import FlexictError
 from flexict_core.tables import file_sha256
+
+if TYPE_CHECKING:
+    from analysis.cohort import Cohort
 
 RECORD = "section.json"
 FORMAT = 1
@@ -65,7 +70,7 @@ class Record:
 
 
 def section_key(section: Section, study: Study, cohorts: Cohorts) -> str:
-    """Hash of everything that the section's answer depends on."""
+    """Everything that the section's answer depends on: the hash of question and data, a point, that of the program."""
     used = {
         name: {
             "embedding_id": cohorts.by_name[name].embedding_id,
@@ -74,23 +79,41 @@ def section_key(section: Section, study: Study, cohorts: Cohorts) -> str:
         }
         for name in section.embeddings
     }
-    others = {  # adjusters may come from any embedding of the store
-        c: array_sha256(cohorts.main.column(c)) for c in sorted(_other_columns(section))
-    }
     asked = {
         "format": FORMAT, "kind": section.kind, "question": section.question, "title": section.title,
-        "options": plain(section.options), "files": _option_files(section), "columns": others,
+        "options": plain(section.options), "files": _option_files(section),
+        "columns": _other_columns(section, cohorts.main),
         "data": used, "where": study.where, "id_replace": study.id_replace, "seed": study.seed,
-        "versions": library_versions(), "code": code_sha256(),
+        "beside": _beside(study) if section.kind == "gradient" else None,
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(plain(asked), sort_keys=True).encode()).hexdigest()
+    return f"{_hash(asked)}.{_hash([library_versions(), code_sha256()])}"
 
 
-def _other_columns(section: Section) -> set[str]:
+def same_question(key: str, other: str | None) -> bool:
+    """True where two keys ask the same of the same data, whatever program answers."""
+    return key.partition(".")[0] == (other or "").partition(".")[0]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def _other_columns(section: Section, cohort: Cohort) -> dict[str, str]:
+    """Hashes of columns that are dimensions of an embedding ("EMBEDDING:NAME"), which may be any of the store."""
     options = section.options[0] if isinstance(section.options, tuple) else section.options
     values = [v for v in dataclasses.asdict(options).values() if v is not None]
-    names = {str(x) for v in values for x in (v if isinstance(v, tuple) else (v,))}
-    return {n for n in names & set(section.columns) if ":" in n}
+    found = {}
+    for name in sorted({str(x) for v in values for x in (v if isinstance(v, tuple) else (v,))}):
+        if ":" in name:
+            with suppress(FlexictError):  # a text with a colon that is no column
+                found[name] = array_sha256(cohort.column(name))
+    return found
+
+
+def _beside(study: Study) -> list[tuple[str, int]]:
+    """The files of the store: a gradient's controls are other embeddings (random weights, size) where it holds some."""
+    files = sorted(Path(study.store).glob("*/part-*.parquet"))
+    return [(f"{f.parent.name}/{f.name}", f.stat().st_size) for f in files]
 
 
 def _option_files(section: Section) -> dict[str, str]:

@@ -16,6 +16,7 @@ from analysis.figure_browser import FigureBrowser
 from analysis.report.answers import Answers
 from analysis.report.build import Report
 from flexict_core.errors import FigureExportError, InputError
+from flexict_core.store import EmbeddingStore
 from tests.analysis.report.conftest import ALL, MINIMAL, TAG, config_of, run, write_study
 
 SHORT = MINIMAL + "where: [site=ours]\nproject: {method: pca}\nretrieve:\n"
@@ -186,6 +187,34 @@ def test_unfinished_sections_of_another_study_are_not_thrown_away(home: Path, tm
     with pytest.raises(InputError, match=r"sections of an unfinished report of other inputs .*--overwrite"):
         run(other, out)
     assert run(other, out, overwrite=True).reused == ()
+
+
+def test_another_program_answers_anew_without_asking(
+    home: Path, tmp_path: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = config_of(home, SHORT, "short.yaml"), tmp_path / "out"
+    run(config, out)
+    for name in ("report.html", "report.json"):
+        (out / name).unlink()
+    asked.clear()
+    monkeypatch.setattr("analysis.report.records.code_sha256", lambda: "another version")
+    run(config, out)  # the questions are the same, so nothing is lost by asking them again
+    assert asked == ["Map of the cohort", "Retrieval"]
+
+
+def test_what_lies_beside_in_the_store_counts_for_the_gradients_controls(
+    tmp_path: Path, asked: list[str]
+) -> None:
+    home = write_study(tmp_path / "study")
+    config, out = config_of(home, MINIMAL + "gradient: {permutations: 99}\nretrieve:\n"), tmp_path / "out"
+    run(config, out)
+    store = EmbeddingStore(home / "store")
+    spec = {"encoder": "later", "licence": "CC0", "synthetic": True}
+    with store.writer(spec, dim=3, name="later") as writer:
+        writer.add([{"patient_id": "P001", "embedding": [1.0, 2.0, 3.0]}])
+    asked.clear()
+    run(config, out, overwrite=True)
+    assert asked == ["Stage gradient"]
 
 
 def test_a_damaged_section_is_made_anew(home: Path, tmp_path: Path, asked: list[str]) -> None:
