@@ -162,4 +162,6 @@ def _tell(demo: Demo, console: Console) -> None:
     for name, seconds in demo.seconds.items():
         console.say(f"  {seconds:6.1f} s  {name}")
     console.say(f"  {sum(demo.seconds.values()):6.1f} s  in all; results in {demo.results}")
-    console.say(f"\nThe study of cohort A as one report: flexict report --config {demo.study} --out {demo.out / 'report'}")
+    console.say(
+        f"\nThe study of cohort A as one report: flexict report --config {demo.study} --out {demo.out / 'report'}"
+    )
