@@ -21,7 +21,7 @@ from flexict_core.preprocess import Recipe
 from flexict_core.store import EmbeddingStore
 
 ROUTER = Path(__file__).parents[2] / "app" / "streamlit_app.py"
-SMALL = Recipe("small", "whole", spacing_mm=4.0, size=32)
+SMALL = Recipe("small", "whole", spacing_mm=2.0, size=64)
 ORDER = "I,II,III,IV"
 _TOLD = ("patient_id", "root", "image", "mask", "mask_label")
 Open = Callable[..., AppTest]
@@ -56,7 +56,7 @@ def case_page(monkeypatch: pytest.MonkeyPatch) -> Open:
 @pytest.fixture(scope="module")
 def patches(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """CTs of 16 planted patients, embedded by a small network with random weights: it has patches."""
-    encoder: Any = load_encoder("random-3d", recipe=SMALL, patch_size=8, device="cpu")
+    encoder: Any = load_encoder("random-3d", recipe=SMALL, device="cpu")
     held = EmbeddingStore(planted_store.store).read("planted").rows.iloc[::3]
     store = EmbeddingStore.create(tmp_path_factory.mktemp("patches") / "store")
     rows = []

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.browser
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 DONE = "[data-testid=stApp][data-test-script-state=notRunning]"
-SMALL = Recipe("small", "whole", spacing_mm=4.0, size=32)
+SMALL = Recipe("small", "whole", spacing_mm=2.0, size=64)
 
 
 @pytest.fixture(scope="module")
 def store(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two embeddings of 16 planted patients: named numbers, and a small network of random weights with patches."""
     held = EmbeddingStore(planted_store.store).read("planted")
-    encoder: Any = load_encoder("random-3d", recipe=SMALL, patch_size=8, device="cpu")
+    encoder: Any = load_encoder("random-3d", recipe=SMALL, device="cpu")
     path = tmp_path_factory.mktemp("case") / "store"
     few = range(0, 48, 3)
     told = ("patient_id", "root", "image", "mask", "mask_label")
@@ -76,16 +76,16 @@ def opened(page: Any, address: str) -> Any:
     return settled(page)
 
 
-def keep_screenshots(page: Any, name: str) -> None:
-    """Pictures of the page, narrow in the light and wide in the dark."""
-    for scheme, width in (("light", 1280), ("dark", 1920)):
-        page.emulate_media(color_scheme=scheme)
-        page.set_viewport_size({"width": width, "height": 1400})
-        page.wait_for_timeout(300)
-        page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png")
-    page.emulate_media(color_scheme="light")
+def keep_screenshot(page: Any, name: str, *, dark: bool = False) -> None:
+    """A picture of the page, 1280 px wide in the light or 1920 px in the dark: the processor draws it, slowly."""
+    width, scheme = (1920, "dark") if dark else (1280, "light")
+    page.set_viewport_size({"width": width, "height": 1400})
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_timeout(250)
+    page.screenshot(path=ARTIFACTS / f"{name}-{width}-{scheme}.png")
+    if dark:
+        page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1280, "height": 900})
-    page.wait_for_timeout(200)
 
 
 def plane(page: Any, name: str) -> Any:
@@ -172,10 +172,10 @@ def test_which_cases_look_like_mine(
     page.get_by_role("button", name="Why").first.click()
     page.get_by_text("planted (shown here): rank 1 of 15").wait_for()
     page.get_by_text(re.compile(r"random-3d: rank \d+ of 15")).first.wait_for()
-    keep_screenshots(page, "case-1-planes")
+    keep_screenshot(page, "case-1-planes")
     page.keyboard.press("Escape")
     turn_it_in_3d(page)
-    page.screenshot(path=ARTIFACTS / "case-2-3d-1280-light.png")  # one: the processor draws it, slowly
+    page.screenshot(path=ARTIFACTS / "case-2-3d-1280-light.png")
     opened(
         page, f"{dashboard}/case?case=P-030&embedding={identity(store, 'planted')}&matched=1&match=scanner"
     )
@@ -183,7 +183,7 @@ def test_which_cases_look_like_mine(
     assert cards(page) != nearest
     press(page, "Same relative position")
     assert "level=relative" in page.url
-    keep_screenshots(page, "case-3-matched")
+    keep_screenshot(page, "case-3-matched", dark=True)
 
     opened(page, f"{dashboard}/case?ask=upload&embedding={identity(store, 'random-3d')}")
     page.locator("input[type=file]").first.set_input_files(planted_store.images / "P-030.nii.gz")
@@ -192,7 +192,7 @@ def test_which_cases_look_like_mine(
     settled(page)
     assert len(cards(page)) == 5
     page.get_by_text("cosine 1.000").first.wait_for()
-    keep_screenshots(page, "case-4-upload")
+    keep_screenshot(page, "case-4-upload")
     broken = tmp_path / "broken.zip"
     broken.write_bytes(b"no zip")
     page.get_by_role("button", name="Remove this CT").click()
@@ -212,7 +212,7 @@ def test_where_does_it_look(page: Any, dashboard: str, store: Path) -> None:
     page.get_by_text("a negative control").wait_for()
     picture = plane(page, "coronal").locator("img")
     plain = picture.get_attribute("src")
-    keep_screenshots(page, "case-5-pca")
+    keep_screenshot(page, "case-5-pca")
     press(page, "Similarity to a point")
     page.get_by_text("Point: x").wait_for()
     assert picture.get_attribute("src") != plain
@@ -222,14 +222,14 @@ def test_where_does_it_look(page: Any, dashboard: str, store: Path) -> None:
     page.wait_for_function("t => !document.body.innerText.includes(t)", arg=point.split(".")[0] + ".")
     settled(page)
     assert page.get_by_text("Point: x").inner_text() != point
-    keep_screenshots(page, "case-6-similarity")
+    keep_screenshot(page, "case-6-similarity", dark=True)
     press(page, "Stage axis")
     page.get_by_text("Share of the spread").wait_for()
     score, patches, cls = (
         float(page.get_by_test_id("stMetricValue").nth(i).inner_text().replace("−", "-")) for i in range(3)
     )
     assert score == pytest.approx(patches + cls, abs=0.0016)
-    keep_screenshots(page, "case-7-stage-axis")
+    keep_screenshot(page, "case-7-stage-axis")
     page.reload()
     page.get_by_text("Share of the spread").wait_for()  # the link holds the view
     assert page.strangers == []
