@@ -233,7 +233,10 @@ class Strikes:
             check_ended(self.store, self.reference)
             self.renew()
             return
-        if blow in (signal.SIGINT, signal.SIGTERM):
+        if blow is signal.SIGTERM and process.returncode == -blow:
+            assert not said, said  # the command was not at work yet, and had nothing to write
+            what = "SIGTERM before the work began"
+        elif blow in (signal.SIGINT, signal.SIGTERM):
             # CPython dies of SIGINT itself, a shell's 130 too, where the blow fell into an `exec` (a lazy import).
             assert process.returncode in (130, -signal.SIGINT), f"status {process.returncode}: {said}"
             assert len(said.splitlines()) == 1, said
