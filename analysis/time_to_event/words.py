@@ -44,7 +44,14 @@ def headline(c_index: Measure, added: AddedValue | None, logrank_p: float, *, by
         f"{c_index.mean:.3f} ({words})"
     )
     if added is not None:
-        beyond = "and adds to them" if added.p_value < 0.05 else "but is not shown to add to them"
+        gained = added.ci is not None and added.ci[0] > 0
+        beyond = "but is not shown to add to them"
+        if added.p_value < 0.05:
+            beyond = (
+                "and adds to them"
+                if gained
+                else "so that it knows something beyond them, but no gain in ordering patients is shown"
+            )
         text += (
             f"; beside {', '.join(added.columns)} (C-index {added.baseline:.3f}) it gains {added.gain:+.3f} "
             f"({interval_words(added.ci)}; {number_p(added.p_value)} by permutation), {beyond}"
