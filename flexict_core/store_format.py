@@ -144,7 +144,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else error  # Arrow's own message names the temporary file
+        why = (
+            os.strerror(error.errno) if error.errno else error
+        )  # Arrow's own message names the temporary file
         raise StoreError(
             f"{str(path)!r} cannot be written ({why}): free space or check permissions"
         ) from error
