@@ -1,9 +1,9 @@
 """A reporting checklist filled from a study's results, after CLEAR and TRIPOD+AI.
 
 CLEAR: Kocak et al., Insights Imaging 2023, doi 10.1186/s13244-023-01415-8 (58 items). TRIPOD+AI: Collins et al., BMJ
-2024, doi 10.1136/bmj-2023-078378 (27 items). Each item here names its numbers in both. An item is answered by the
-results, by the authors' own statement in the study file, or said not to be provided: the program claims nothing that
-it does not know.
+2024, doi 10.1136/bmj-2023-078378 (27 items). The topics are theirs, drawn together; their numbering is not. An item
+is answered by the results, by the authors' own statement in the study file, or said not to be provided: the program
+claims nothing that it does not know.
 """
 
 from __future__ import annotations
@@ -50,11 +50,9 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Item:
-    """One line: what is asked, its numbers in CLEAR and TRIPOD+AI, how it stands, the answer, where to look."""
+    """One line: what is asked, how it stands, the answer, where to look."""
 
     topic: str
-    clear: str
-    tripod: str
     status: str
     answer: str
     where: str
@@ -86,26 +84,21 @@ def checklist(evidence: Evidence) -> tuple[Item, ...]:
 def checklist_table(items: Sequence[Item]) -> pd.DataFrame:
     import pandas as pd
 
-    columns = ["topic", "clear", "tripod", "status", "answer", "where"]
-    frame = pd.DataFrame([[getattr(i, c) for c in columns] for i in items], columns=columns)
-    return frame.rename(columns={"clear": "CLEAR", "tripod": "TRIPOD+AI"})
+    columns = ["topic", "status", "answer", "where"]
+    return pd.DataFrame([[getattr(i, c) for c in columns] for i in items], columns=columns)
 
 
-def _item(
-    e: Evidence, topic: str, clear: str, tripod: str, statement: str, answer: Callable[[Evidence], Answer]
-) -> Item:
+def _item(e: Evidence, topic: str, statement: str, answer: Callable[[Evidence], Answer]) -> Item:
     text, where = answer(e)
     stated = e.study.statements.get(statement, "").strip() if statement else ""
     if stated:
         both = f"{stated} {text}".strip()
-        return Item(topic, clear, tripod, STATED, both, f"study file{', ' + where if text and where else ''}")
+        return Item(topic, STATED, both, f"study file{', ' + where if text and where else ''}")
     if text:
-        return Item(topic, clear, tripod, ANSWERED, text, where)
+        return Item(topic, ANSWERED, text, where)
     asked = STATEMENTS.get(statement)
     remedy = f" (statements.{statement} in the study file takes it)" if statement else ""
-    return Item(
-        topic, clear, tripod, MISSING, f"not provided by this tool: {asked or topic.lower()}{remedy}", ""
-    )
+    return Item(topic, MISSING, f"not provided by this tool: {asked or topic.lower()}{remedy}", "")
 
 
 def _nothing(_: Evidence) -> Answer:
@@ -301,47 +294,47 @@ def _limits(_: Evidence) -> Answer:
     return "What the analyses do not claim, and every section's warnings.", "limits"
 
 
-_ITEMS: tuple[tuple[str, str, str, str, Callable[[Evidence], Answer]], ...] = (
-    ("Title", "1", "1", "", _title),
-    ("Background and rationale", "4, 5", "3a–c", "background", _nothing),
-    ("Objective", "6", "4", "", _objective),
-    ("Study design", "10", "5a", "design", _nothing),
-    ("Setting and dates", "13", "5b, 6a", "setting", _nothing),
-    ("Eligibility", "11", "6b", "eligibility", _eligible),
-    ("Treatments", "—", "6c", "treatment", _nothing),
-    ("Ethics", "8", "17", "ethics", _nothing),
-    ("Source of data", "13", "5a", "source", _nothing),
-    ("Overlap with pretraining and other data", "14", "—", "", _overlap),
-    ("Duplicates and leaks", "14, 15", "7", "", _duplicates),
-    ("Imaging protocol", "16", "9b", "acquisition", _nothing),
-    ("Segmentation", "19, 20, 31", "9b", "segmentation", _nothing),
-    ("Preprocessing", "21–23", "7", "", _preprocessing),
-    ("Features (embeddings)", "25–28", "9b", "", _features),
-    ("Reference standard, outcome", "18", "8a–c", "reference", _nothing),
-    ("Clinical predictors", "17", "9a–c", "", _predictors),
-    ("Sample size", "9", "10", "sample_size", _power),
-    ("Missing data", "29", "11", "", _missing_values),
-    ("Models, training and tuning", "34, 35, 37", "12b, 12c", "", _methods_of("gradient", "probe", "survival")),
-    ("Class imbalance", "30", "13", "", _imbalance),
-    ("Handling of confounders", "36", "—", "", _confounders),
-    ("Testing", "15, 38", "12a, 12c", "", _testing),
-    ("Metrics", "39", "12e", "", _methods_of("gradient", "probe", "retrieve", "survival")),
-    ("Uncertainty", "40", "12e, 23a", "", _uncertainty),
-    ("Statistical comparison of models", "41", "12e", "", _compared),
-    ("Comparison with clinical predictors", "42, 48", "23a", "", _against_clinic),
-    ("Calibration", "39", "12e", "", _calibration),
-    ("Heterogeneity over groups", "—", "12d, 23b", "", _groups),
-    ("Fairness", "—", "14", "fairness", _nothing),
-    ("Baseline characteristics", "44", "20b", "", _described),
-    ("Flow of patients", "45", "20a", "", _flow),
-    ("Performance", "47", "23a", "", _performance),
-    ("Limits of the methods", "52", "26", "", _limits),
-    ("Interpretation and use", "49–51", "25, 27", "interpretation", _nothing),
-    ("Funding", "—", "18a", "funding", _nothing),
-    ("Conflicts of interest", "—", "18b", "conflicts", _nothing),
-    ("Protocol and registration", "7", "18c, 18d", "protocol", _nothing),
-    ("Sharing of data", "53, 54", "18e", "data_sharing", _nothing),
-    ("Sharing of code and settings", "55, 56", "18f", "code_sharing", _code),
-    ("Sharing of the model, licence", "57, 58", "22", "", _licence),
-    ("Involvement of patients and the public", "—", "19", "involvement", _nothing),
+_ITEMS: tuple[tuple[str, str, Callable[[Evidence], Answer]], ...] = (
+    ("Title", "", _title),
+    ("Background and rationale", "background", _nothing),
+    ("Objective", "", _objective),
+    ("Study design", "design", _nothing),
+    ("Setting and dates", "setting", _nothing),
+    ("Eligibility", "eligibility", _eligible),
+    ("Treatments", "treatment", _nothing),
+    ("Ethics", "ethics", _nothing),
+    ("Source of data", "source", _nothing),
+    ("Overlap with pretraining and other data", "", _overlap),
+    ("Duplicates and leaks", "", _duplicates),
+    ("Imaging protocol", "acquisition", _nothing),
+    ("Segmentation", "segmentation", _nothing),
+    ("Preprocessing", "", _preprocessing),
+    ("Features (embeddings)", "", _features),
+    ("Reference standard, outcome", "reference", _nothing),
+    ("Clinical predictors", "", _predictors),
+    ("Sample size", "sample_size", _power),
+    ("Missing data", "", _missing_values),
+    ("Models, training and tuning", "", _methods_of("gradient", "probe", "survival")),
+    ("Class imbalance", "", _imbalance),
+    ("Handling of confounders", "", _confounders),
+    ("Testing", "", _testing),
+    ("Metrics", "", _methods_of("gradient", "probe", "retrieve", "survival")),
+    ("Uncertainty", "", _uncertainty),
+    ("Statistical comparison of models", "", _compared),
+    ("Comparison with clinical predictors", "", _against_clinic),
+    ("Calibration", "", _calibration),
+    ("Heterogeneity over groups", "", _groups),
+    ("Fairness", "fairness", _nothing),
+    ("Baseline characteristics", "", _described),
+    ("Flow of patients", "", _flow),
+    ("Performance", "", _performance),
+    ("Limits of the methods", "", _limits),
+    ("Interpretation and use", "interpretation", _nothing),
+    ("Funding", "funding", _nothing),
+    ("Conflicts of interest", "conflicts", _nothing),
+    ("Protocol and registration", "protocol", _nothing),
+    ("Sharing of data", "data_sharing", _nothing),
+    ("Sharing of code and settings", "code_sharing", _code),
+    ("Sharing of the model, licence", "", _licence),
+    ("Involvement of patients and the public", "involvement", _nothing),
 )  # fmt: skip
