@@ -125,8 +125,8 @@ def figure(table: pd.DataFrame):
     names = [f"{r.setting}, {r.n}/{r.K}" for r in table.itertuples()]
     table = table.assign(row=names, group=[_group(w) for w in table["what"]])
     rows = list(dict.fromkeys(names))
-    fig = blank(width="double", panel_mm=max(4 * len(rows), 60), left_mm=62, bottom_mm=30)
-    below = -14 / max(4 * len(rows), 60)  # of the panel's height: under the titles of the axes
+    fig = blank(width="double", panel_mm=max(4 * len(rows), 60), left_mm=62, bottom_mm=40)
+    below = -11 / max(4 * len(rows), 60)  # of the panel's height: under the titles of the axes
     panels = (("size", TESTS, "x", "Rejected at 5 % (%)"), ("coverage", INTERVALS, "x2", "Coverage (%)"))
     for kind, groups, axis, _ in panels:
         part = table[table["kind"] == kind]
