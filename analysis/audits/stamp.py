@@ -1,7 +1,8 @@
 """The audit's verdict beside the store, so that every other result of the same cohort can carry it.
 
 One small JSON file a cohort in `<store>/audits/`. The cohort is told by its embedding, its clinical table, its
-vectors and its name (which holds the filter), so that an edited table or a changed filter has no audit yet.
+vectors, its name (which holds the filter) and its patients, so that an edited table, a changed filter or a selection
+saved anew has no audit yet.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def stamp_path(cohort: Cohort) -> Path | None:
         cohort.embedding_id,
         cohort.name,
         *(cohort.data_sha256.get(k, "") for k in ("clinical", "embedding")),
+        *sorted(str(p) for p in cohort.patient_id),
     ]
     key = hashlib.sha256("\x1f".join(told).encode()).hexdigest()[:16]
     return Path(cohort.store) / FOLDER / f"{key}.json"

@@ -20,6 +20,8 @@ from analysis.audits.association import association
 from analysis.audits.duplicates import find_duplicates, near_pairs
 from analysis.audits.pretraining import FLEXICT, pretraining_overlap
 from analysis.audits.result import AuditResult
+from analysis.audits.stamp import audit_verdict, write_stamp
+from analysis.cohort import Cohort
 from analysis.gradient.axis import effective_df, ridge_penalty
 from analysis.gradient.readability import readability
 from analysis.plots.audit import ledger_forest, ledger_forest_source, left_out_forest, left_out_forest_source
@@ -349,3 +351,18 @@ def test_bad_questions_are_refused(options: dict[str, Any], says: str) -> None:
 def test_bad_embeddings_are_refused(X: np.ndarray, says: str) -> None:
     with pytest.raises(AnalysisError, match=says):
         audit(X)
+
+
+def test_a_verdict_stands_on_the_same_patients_only(tmp_path: Path) -> None:
+    def cohort(ids: list[str]) -> Cohort:
+        return Cohort(
+            X=np.zeros((len(ids), 2)), patient_id=np.array(ids), table=pd.DataFrame({"patient_id": ids}),
+            rows=pd.DataFrame({"patient_id": ids}), feature_names=None, lost=pd.DataFrame(), name="chosen",
+            embedding_id="e", store=tmp_path,
+        )  # fmt: skip
+
+    X, label, fields = planted()
+    found = audit(X, label=label, order="I,II,III", fields=fields, permutations=99)
+    write_stamp(cohort(["A", "B"]), found)
+    assert audit_verdict(cohort(["B", "A"])) == found.verdict
+    assert audit_verdict(cohort(["A", "C"])) is None

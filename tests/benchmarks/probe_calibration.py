@@ -5,7 +5,8 @@
 Truth: the mean, over the simulated cohorts, of each metric on 2,000 new patients of a probe tuned and learnt on 4/5
 of the cohort, which is what cross-validation estimates. The target follows the first two embedding dimensions;
 three classes of equal frequency, ordered where the task is. The second embedding of the paired difference is the
-first with noise; `size`: how often the difference of two embeddings of equal worth is significant at 5 %.
+first with noise; `size of the difference`: how often that of two embeddings of equal worth is significant at 5 %;
+`permutation test`: how often anything is said to be readable (where the signal is 0, its size).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import argparse
 
 import numpy as np
 
-from analysis.probe import SUBSAMPLES
-from analysis.probes.estimates import differences, metric_rows
+from analysis.probe import DRAWS, SUBSAMPLES, _typical
+from analysis.probes.estimates import differences, metric_rows, null_metrics
 from analysis.probes.learners import grid
 from analysis.probes.metrics import METRICS, PRIMARY, measure
 from analysis.probes.nested import Question, _tuned, nested
@@ -45,7 +46,7 @@ def noisy(rng: np.random.Generator, X: np.ndarray) -> np.ndarray:
 
 
 def one_run(rng: np.random.Generator, task: str, learner: str, setting):
-    """Rows and true metrics of the first embedding; (difference, truth) and p of two of equal worth."""
+    """Rows and true metrics of the first embedding; difference and truth; p of two of equal worth; p of the first."""
     n, d, signal = setting
     classes = CLASSES if task in ("classify", "ordinal") else 0
     X, y = population(rng, task, n, d, signal)
@@ -69,7 +70,9 @@ def one_run(rng: np.random.Generator, task: str, learner: str, setting):
     gap = gaps["plain", "noisy"]
     rows = metric_rows(q, crossed["plain"], None, again["plain"])
     p_equal = gaps["noisy", "noisy too"].p_value
-    return rows, first, (gap.difference, gap.ci, first[name] - second[name]), p_equal
+    null = null_metrics(X, q, value=_typical(crossed["plain"]), draws=DRAWS[learner] or 50)
+    p_any = metric_rows(q, crossed["plain"], null, None)[name].p_value
+    return rows, first, (gap.difference, gap.ci, first[name] - second[name]), p_equal, p_any
 
 
 def line(*cells: object) -> None:
@@ -111,6 +114,8 @@ def main() -> None:
             *covered(ci, true, np.array([r[2][0] for r in runs])),
         )
         size = 100 * np.mean([r[3] < 0.05 for r in runs])
+        found = 100 * np.mean([r[4] < 0.05 for r in runs])
+        line(*head, "permutation test", "", "", f"{found:.1f} rejected", "")
         line(*head, "size of the difference", "5 %", "", f"{size:.1f} rejected", "")
 
 
