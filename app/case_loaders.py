@@ -127,9 +127,9 @@ def tokens(cohort: Cohort, asked: Asked) -> TokenMap:
         f"Patch map of {asked.name}",
         work,
         cancelled=partial(state.set_field, "shows", None),
+        keep=not asked.upload,  # an upload leaves with its session; all sessions share the shelf
     )
-    if asked.upload:  # it leaves with the session, so it is not left on the shelf that all sessions share
-        jobs.shelf().forget(question)
+    if asked.upload:
         st.session_state[_UPLOAD_TOKENS] = (question, found)
     else:
         _keep_few(question)
@@ -170,9 +170,8 @@ def upload_vector(cohort: Cohort, upload: UploadedCt) -> np.ndarray:
 
     question = ("upload", *key)
     found: np.ndarray = jobs.answer(
-        question, f"Embedding {upload.name} with {made_by.name}", work, cancelled=forget_upload
+        question, f"Embedding {upload.name} with {made_by.name}", work, cancelled=forget_upload, keep=False
     )
-    jobs.shelf().forget(question)
     held.clear()
     held[key] = found
     return found

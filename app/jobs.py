@@ -49,7 +49,21 @@ class Job:
     done: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
     waiting: set[str] = field(default_factory=set)  # sessions
-    thread: threading.Thread | None = None
+    _at_work: int | None = None  # identifier of the thread while the work itself runs
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def do(self, work: Work[Any]) -> None:
+        """Run the work in this thread; only in here may Cancelled be raised from outside."""
+        ident = threading.get_ident()
+        with self._turn:
+            self._at_work = ident
+        try:
+            self.answer = work(self.say)
+        finally:
+            with self._turn:
+                self._at_work = None
+                # one that was sent but not raised yet would hit what comes after the work
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
 
     def say(self, step: str) -> None:
         """What the work does next; the place where it is stopped."""
@@ -69,12 +83,13 @@ class Job:
     def _interrupt(self) -> None:
         """Raise Cancelled in silent work too; never inside an import, which would leave half a module behind."""
         while not self.done.wait(_POLL_S):
-            ident = self.thread.ident if self.thread is not None else None
-            frame = sys._current_frames().get(ident) if ident is not None else None
-            if ident is None or frame is None or _is_importing(frame):
-                continue
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
-            return
+            with self._turn:
+                ident = self._at_work
+                frame = sys._current_frames().get(ident) if ident is not None else None
+                if ident is None or frame is None or _is_importing(frame):
+                    continue
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(Cancelled))
+                return
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -114,28 +129,38 @@ class Shelf:
                 self._answers.pop(next(iter(self._answers)))
 
     def forget(self, question: Hashable) -> None:
-        """Take an answer from the shelf, as one that is large or belongs to one session alone."""
+        """Take an answer from the shelf, as one that is large."""
         with self._lock:
             self._answers.pop(question, None)
 
-    def join(self, question: Hashable, title: str, work: Work[Any], *, session: str) -> Job:
-        """The job of this question, started if need be; the session waits for it."""
+    def join(
+        self, question: Hashable, title: str, work: Work[Any], *, session: str, keep: bool = True
+    ) -> Job:
+        """The job of this question, started if need be; the session waits for it.
+
+        keep: whether its answer goes on the shelf, or only to those who wait for it.
+        """
         with self._lock:
             job = self._jobs.get(question)
             if job is None or job.stop.is_set():
                 job = self._jobs[question] = Job(title)
-                job.thread = threading.Thread(
-                    target=self._do, args=(question, job, work), name=f"flexict {title}", daemon=True
-                )
-                job.thread.start()
+                threading.Thread(
+                    target=self._do, args=(question, job, work, keep), name=f"flexict {title}", daemon=True
+                ).start()
             job.waiting.add(session)
             return job
 
-    def _do(self, question: Hashable, job: Job, work: Work[Any]) -> None:
+    def _do(self, question: Hashable, job: Job, work: Work[Any], keep: bool) -> None:
         try:
-            with self._room:
+            # Asked again and again: a job that is cancelled in the queue must take nobody's place.
+            while not self._room.acquire(timeout=_POLL_S):
+                job.say("waiting for other work to end")
+            try:
                 job.say("starting")
-                job.answer = work(job.say)
+                job.do(work)
+            finally:
+                self._room.release()
+            if keep:
                 self.keep(question, job.answer)
         except BaseException as error:  # it is raised again where the page waits
             job.error = error
@@ -157,18 +182,20 @@ def has(question: Hashable) -> bool:
     return shelf().has(question)
 
 
-def answer(question: Hashable, title: str, work: Work[T], *, cancelled: Callable[[], None]) -> T:
+def answer(
+    question: Hashable, title: str, work: Work[T], *, cancelled: Callable[[], None], keep: bool = True
+) -> T:
     """The answer to a question: from the shelf, or by `work`, which gets a function to say its steps with.
 
     While the work goes on the page shows title, step, time and a Cancel button, which calls `cancelled` (to take the
     question back, or the next run would ask it again). What the work raises is raised here;
-    StoppedError once it was cancelled.
+    StoppedError once it was cancelled. keep=False: an answer of this session alone never lies on the shelf.
     """
     held = shelf()
     if held.has(question):
         return held.answer(question)
     session = _session()
-    job = held.join(question, title, work, session=session)
+    job = held.join(question, title, work, session=session, keep=keep)
 
     def give_up() -> None:
         job.leave(session)

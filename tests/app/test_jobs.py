@@ -92,3 +92,47 @@ def test_the_shelf_keeps_the_newest_answers(monkeypatch: pytest.MonkeyPatch) -> 
     for question in range(5):
         shelf.keep(question, str(question))
     assert [q for q in range(5) if shelf.has(q)] == [2, 3, 4]
+
+
+def test_work_cancelled_in_the_queue_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app import jobs
+
+    monkeypatch.setattr(jobs, "_AT_ONCE", 1)
+    shelf, started, go, ran = Shelf(), threading.Event(), threading.Event(), []
+
+    def long(say: Callable[[str], None]) -> int:
+        started.set()
+        go.wait(20)
+        return 1
+
+    first = shelf.join("first", "Work", long, session="A")
+    assert started.wait(10)
+    queued = [shelf.join(n, "Work", lambda say: ran.append(1), session="A") for n in range(3)]
+    last = shelf.join("last", "Work", lambda say: 3, session="B")
+    for job in queued:
+        job.leave("A")
+    for job in queued:  # they end while the first still has the only place
+        assert job.done.wait(10)
+        assert isinstance(job.error, Cancelled)
+    go.set()
+    assert first.done.wait(10)
+    assert last.done.wait(10)
+    assert (first.answer, last.answer, ran) == (1, 3, [])
+
+
+def test_cancelling_at_the_very_end_hits_nothing_after_the_work() -> None:
+    shelf = Shelf()
+    for n in range(60):  # each is cancelled somewhere around its end
+        job = shelf.join(n, "Work", lambda say: time.sleep(0.001), session="A")
+        job.leave("A")
+        assert job.done.wait(10)
+    again = [shelf.join(("again", n), "Work", lambda say: 7, session="A") for n in range(2)]
+    assert all(job.done.wait(10) and job.answer == 7 for job in again)  # no place was lost
+
+
+def test_an_answer_of_one_session_never_lies_on_the_shelf() -> None:
+    shelf = Shelf()
+    job = shelf.join("upload", "Work", lambda say: 7, session="A", keep=False)
+    assert job.done.wait(10)
+    assert job.answer == 7
+    assert not shelf.has("upload")
