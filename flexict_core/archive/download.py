@@ -12,10 +12,10 @@ from pathlib import Path
 
 from flexict_core.archive import UNFINISHED
 from flexict_core.archive.index import series_of
-from flexict_core.archive.plan import ArchivedSeries, FetchPlan, in_words
+from flexict_core.archive.plan import ArchivedSeries, FetchPlan, in_words, sources_in
 from flexict_core.archive.transfer import Refused, program, transfer
 from flexict_core.errors import ArchiveError
-from flexict_core.store_format import locked
+from flexict_core.store_format import locked, write_whole
 
 TABLE, CITATIONS = "series.csv", "citations.txt"
 
@@ -139,8 +139,10 @@ def _write_records(plan: FetchPlan, folder: Path) -> Path:
         return table
     rows = series_of(plan.collection)
     earlier = _listed_before(table)
-    rows[rows["series_uid"].isin(whole | earlier)].drop(columns="url").to_csv(table, index=False)
-    citations.write_text("".join(f"{source.line()}\n" for source in plan.sources), encoding="utf-8")
+    rows = rows[rows["series_uid"].isin(whole | earlier)].drop(columns="url")
+    cited = "".join(f"{source.line()}\n" for source in sources_in(rows, plan.collection))
+    write_whole(table, lambda path: rows.to_csv(path, index=False))
+    write_whole(citations, lambda path: path.write_text(cited, encoding="utf-8"))
     return table
 
 

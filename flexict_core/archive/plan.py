@@ -127,7 +127,7 @@ def plan_fetch(
         available=int(available),
         series=series,
         waiting=tuple(s for s in series if not s.is_complete(target)),
-        sources=_sources(table, name),
+        sources=sources_in(table, name),
     )
     _check_room(plan)
     return plan
@@ -191,7 +191,8 @@ def _series(row: Any, collection: str) -> ArchivedSeries:
     return ArchivedSeries(row.patient_id, row.series_uid, row.modality, row.files, size, row.url, folder)
 
 
-def _sources(table: pd.DataFrame, collection: str) -> tuple[Source, ...]:
+def sources_in(table: pd.DataFrame, collection: str) -> tuple[Source, ...]:
+    """The sources of these series of a collection (columns licence and doi), those of most series first."""
     citations = sources_of(collection)
     counts = table.groupby(["licence", "doi"]).size()
     return tuple(

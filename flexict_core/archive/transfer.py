@@ -57,6 +57,7 @@ def transfer(jobs: Sequence[tuple[str, Path]], *, script: Path) -> Generator[Arr
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     ) as process:
         assert process.stdout is not None
+        refused = False
         try:
             for line in process.stdout:
                 said = _parsed(line)
@@ -65,7 +66,10 @@ def transfer(jobs: Sequence[tuple[str, Path]], *, script: Path) -> Generator[Arr
                 elif "error" in said:
                     reason = " ".join(str(said["error"]).split())
                     _raise_if_hopeless(reason)
+                    refused = True
                     yield Refused(reason)
+            if process.wait() and not refused:
+                yield Refused(f"s5cmd ended with status {process.returncode}")
         finally:
             process.kill()
 

@@ -88,6 +88,17 @@ def test_whole_series_arrive_and_are_not_fetched_again(bucket: Bucket, tmp_path:
     assert len(pd.read_csv(report.table)) == 5
 
 
+def test_what_an_earlier_fetch_brought_stays_cited(bucket: Bucket, tmp_path: Path) -> None:
+    _fetch(tmp_path, ids=["P-2"])
+    report = _fetch(tmp_path, ids=["P-3"])
+    assert set(pd.read_csv(report.table)["series_uid"]) == {"1.2.3.2", "1.2.3.3", "1.2.3.6"}
+    assert (tmp_path / "lung_small/citations.txt").read_text().splitlines() == [
+        "CC BY-NC 3.0, no commercial use (2 series): Own, A., & Own, B. Lungs.",
+        "CC BY 4.0 (1 series): Added, C.",
+    ]
+    assert {p.name for p in report.folder.iterdir() if p.is_file()} == {"series.csv", "citations.txt"}
+
+
 def test_a_damaged_series_is_fetched_anew_and_the_users_files_stay(bucket: Bucket, tmp_path: Path) -> None:
     _fetch(tmp_path)
     (tmp_path / CT_P1 / "2.dcm").write_bytes(b"c")
@@ -154,6 +165,18 @@ def test_two_at_once(bucket: Bucket, tmp_path: Path) -> None:
         pytest.raises(ArchiveError, match="another fetch is at work"),
     ):
         _fetch(tmp_path)
+
+
+def test_a_program_that_ends_badly_without_a_word(
+    small_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "s5cmd"
+    program.write_text("#!/bin/sh\nexit 7\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(transfer, "program", lambda: program)
+    report = _fetch(tmp_path / "out", ids=["P-1"])
+    assert report.reason == "s5cmd ended with status 7"
+    assert report.missing == ("1.2.3.0", "1.2.3.1")
 
 
 def test_no_transfer_program(small_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
