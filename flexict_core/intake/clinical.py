@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flexict_core.errors import InputError
 from flexict_core.intake.pseudonyms import Pseudonyms
+from flexict_core.store_format import write_whole
 from flexict_core.tables import is_missing, listing, nearest, read_table
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def pseudonymise_table(
     names = Pseudonyms.from_file(key_file)
     for column in frame.columns:
         if column != id_column and _holds_uids(frame[column]):
-            frame[column] = [names.uid(text.strip()) for text in frame[column]]
+            frame[column] = ["" if is_missing(text) else names.uid(text.strip()) for text in frame[column]]
     frame[id_column] = [names.patient(text) for text in ids]
-    frame.to_csv(target, index=False)
+    write_whole(target, lambda path: frame.to_csv(path, index=False))
     patients = set(frame[id_column])
     return PseudonymisedTable(
         out=target,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from flexict_core.errors import InputError
+from flexict_core.errors import InputError, StoreError
 from flexict_core.intake.clinical import pseudonymise_table
 from flexict_core.intake.pseudonyms import Pseudonyms
 
@@ -47,6 +48,27 @@ def test_ids_and_uids_get_the_pseudonyms_of_a_scan(home: Path) -> None:
     assert made["series_uid"].tolist() == [names.uid(f"{UID}.1"), ""]
     assert made["stage"].tolist() == ["I", "II"]
     assert "case_" not in (home / "out.csv").read_text()
+
+
+@pytest.mark.parametrize("missing", ["", " ", "NA", "n/a"])
+def test_a_missing_uid_stays_missing(home: Path, missing: str) -> None:
+    run(home, write(home, series_uid=[f"{UID}.1", missing]))
+    made = pd.read_csv(home / "out.csv", keep_default_na=False)
+    assert made["series_uid"].tolist() == [Pseudonyms(KEY).uid(f"{UID}.1"), ""]
+
+
+def test_a_table_is_replaced_whole_or_not_at_all(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_short(_: pd.DataFrame, path: Path, **__: Any) -> None:
+        Path(path).write_text("PatientID,st")
+        raise OSError(errno.ENOSPC, "no space")
+
+    (home / "out.csv").write_text("earlier")
+    table = write(home)
+    monkeypatch.setattr(pd.DataFrame, "to_csv", cut_short)
+    with pytest.raises(StoreError, match=r"out\.csv' cannot be written \(No space left on device\)"):
+        run(home, table, overwrite=True)
+    assert (home / "out.csv").read_text() == "earlier"
+    assert {p.name for p in home.iterdir()} == {"key", "clinical.csv", "out.csv"}
 
 
 @pytest.mark.parametrize(
