@@ -22,7 +22,7 @@ from analysis.report.records import (
 )
 from analysis.report.sections import Section
 from analysis.results import Result
-from flexict_core.errors import FigureExportError, FlexictError
+from flexict_core.errors import FigureExportError, FlexictError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,7 @@ class Answers:
 
     def answered(self, section: Section, key: str, say: Say) -> Record:
         folder = self.out / "sections" / section.slug
-        for older in folder.glob("*"):  # a record that is not whole says nothing of the files beside it
-            older.unlink()
+        remove_older(folder)  # a record that is not whole says nothing of the files beside it
         try:
             say("begun")
             result = section.answer(self.cohorts, seed=self.study.seed, say=say)
@@ -110,6 +109,22 @@ class Answers:
             caption = str((fig.layout.meta or {}).get("caption") or result.verdict)
             found.append(FigureRecord(drawing.stem, caption, drawn))
         return tuple(found)
+
+
+def remove_older(folder: Path) -> None:
+    """The files of a section that is made anew; InputError for a link, and for what cannot be removed."""
+    if folder.is_symlink() or folder.parent.is_symlink():
+        raise InputError(
+            f"--out holds {str(folder)!r}, a link to another place: remove it, or choose another folder"
+        )
+    try:
+        for older in folder.glob("*"):
+            if older.is_symlink() or older.is_file():
+                older.unlink()
+    except OSError as error:
+        raise InputError(
+            f"--out: {str(folder)!r} cannot be emptied ({error.strerror}): choose another folder"
+        ) from None
 
 
 def remove_other(folder: Path, kept: set[str]) -> None:

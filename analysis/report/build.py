@@ -133,19 +133,22 @@ def _refuse_older(folder: Path, before: Any, inputs: Sequence[Input], keys: dict
     """InputError where the folder holds a report, or sections of an unfinished one that asks something else."""
     remedy = "choose another folder, or pass --overwrite"
     if before is not None or (folder / "report.html").exists():
-        changed = changes(before or {}, inputs)
-        what = f"of other inputs: {'; '.join(changed)}" if before and changed else "of the same inputs"
+        if before is None:
+            what = "whose inputs cannot be read"
+        else:
+            changed = changes(before, inputs)
+            what = f"of other inputs: {'; '.join(changed)}" if changed else "of the same inputs"
         raise InputError(f"--out {str(folder)!r} already holds a report {what}: {remedy}")
     held = sorted(p.parent.name for p in folder.glob(f"sections/*/{RECORD}"))
     other = [
         name
         for name in held
-        if (record := read_record(folder / "sections" / name)) is not None
-        and not same_question(record.key, keys.get(name))
+        if (record := read_record(folder / "sections" / name)) is None
+        or not same_question(record.key, keys.get(name))
     ]
     if other:
         raise InputError(
-            f"--out {str(folder)!r} holds sections of an unfinished report of other inputs "
+            f"--out {str(folder)!r} holds sections of an unfinished report of other or unreadable inputs "
             f"({', '.join(other)}): {remedy}"
         )
 

@@ -26,7 +26,6 @@ class Cohorts:
 
     by_name: Mapping[str, Cohort]
     clinical: Path
-    rows_of_table: int
     without_id: int
     quarantined: Mapping[str, str]
     filter_reason: str
@@ -79,7 +78,6 @@ def load_cohorts(study: Study, *, file: str) -> Cohorts:
     cohorts = Cohorts(
         by_name=aligned,
         clinical=study.clinical,
-        rows_of_table=len(table.frame) + table.without_id,
         without_id=table.without_id,
         quarantined=_quarantined(store, identities[0]),
         filter_reason=f"left out by --where {' '.join(study.where)}",
@@ -150,8 +148,23 @@ def _short(name: str, store: Any) -> str:
 
 
 def _quarantined(store: Any, identity: str) -> dict[str, str]:
-    rows = store.quarantine(identity)
-    return {str(r.patient_id).strip(): str(r.reason) for r in rows.itertuples()}
+    """Reason by patient, without the names of files: a report is passed on, and equal reasons are counted together."""
+    return {
+        str(row["patient_id"]).strip(): _without_files(row)
+        for row in store.quarantine(identity).to_dict("records")
+    }
+
+
+def _without_files(row: Mapping[str, Any]) -> str:
+    reason = str(row["reason"])
+    named = {}
+    for key in ("file", "image", "mask"):
+        if name := str(row[key] or ""):
+            word = "the mask" if name == row["mask"] else "the image"
+            named |= {name: word, str(Path(str(row["root"] or "")) / name): word}
+    for name in sorted(named, key=len, reverse=True):  # a path before its end alone
+        reason = reason.replace(name, named[name])
+    return reason.removeprefix("the image: ")
 
 
 def as_keys(error: Exception) -> str:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """An estimate in print: value, interval ("" where there is none), the test's p ("" without), patients."""
+    """An estimate in print: value, interval ("" where there is none), what stands beside it (the test's p, the value
+    expected by chance; "" without), patients."""
 
     name: str
     value: str
     interval: str
-    p: str
+    beside: str
     n: str
 
 
@@ -116,6 +117,7 @@ def _of_gradient(r: StageGradientResult) -> list[KeyFigure]:
 
 
 def _of_probe(r: ProbeResult) -> list[KeyFigure]:
+    from analysis.gradient.words import p_text
     from analysis.probes.metrics import PRIMARY
     from analysis.probes.words import NAMES
 
@@ -123,9 +125,11 @@ def _of_probe(r: ProbeResult) -> list[KeyFigure]:
     rows = []
     for embedding, metrics in {r.embedding: r.metrics, **r.others}.items():
         m = metrics[name]
-        chance = "" if m.chance is None else f"chance {m.chance:.3f}"
+        beside = [] if m.chance is None else [f"chance {m.chance:.3f}"]
+        if m.p_value is not None:
+            beside.append(p_text(m.p_value, int(r.provenance.parameters["permutations"])))
         of = f", {embedding}" if r.others else ""
-        rows.append(KeyFigure(f"{NAMES[name]}{of}", f"{m.mean:.3f}", _ci(m.ci), chance, str(r.n)))
+        rows.append(KeyFigure(f"{NAMES[name]}{of}", f"{m.mean:.3f}", _ci(m.ci), ", ".join(beside), str(r.n)))
     return rows
 
 

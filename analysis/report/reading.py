@@ -64,12 +64,13 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="keys must be plain words", problem_mark=key.start_mark)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} occurs twice", problem_mark=key.start_mark
                 )
-            if isinstance(key.value, str):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -99,7 +100,8 @@ class _Reader:
         self.absolute: list[str] = []
 
     def wrong(self, key: str, value: Any, wanted: str) -> InputError:
-        shown = {None: "nothing", True: "true", False: "false"}.get(value) if _scalar(value) else None
+        words = ((None, "nothing"), (True, "true"), (False, "false"))
+        shown = next((word for it, word in words if value is it), None)  # 0 equals False and 1 True
         said = shown or (repr(value)[:60] if _scalar(value) else f"a {_kind(value)}")
         return InputError(f"{self.file.name}: {key}: {said} is not {wanted}")
 

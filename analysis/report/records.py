@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analysis.cohort import Cohort
 
 RECORD = "section.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,44 @@ def test_unfinished_sections_of_another_study_are_not_thrown_away(home: Path, tm
     for name in ("report.html", "report.json"):
         (out / name).unlink()
     other = config_of(home, SHORT + "seed: 5\n", "other.yaml")
-    with pytest.raises(InputError, match=r"sections of an unfinished report of other inputs .*--overwrite"):
+    with pytest.raises(
+        InputError, match=r"sections of an unfinished report of other or unreadable inputs .*--overwrite"
+    ):
         run(other, out)
     assert run(other, out, overwrite=True).reused == ()
+
+
+def test_records_of_another_format_are_not_thrown_away_in_silence(home: Path, tmp_path: Path) -> None:
+    config, out = config_of(home, SHORT, "short.yaml"), tmp_path / "out"
+    first = run(config, out)
+    (out / "report.json").write_text("{", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"already holds a report whose inputs cannot be read: .*--overwrite"
+    ):
+        run(config, out)
+    for name in ("report.html", "report.json"):
+        (out / name).unlink()
+    record = out / "sections" / first.sections[0].slug / "section.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 0}), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"unreadable inputs \({first.sections[0].slug}\): .*--overwrite"):
+        run(config, out)
+    assert record.is_file()
+
+
+def test_only_files_of_a_section_are_removed_and_no_link_is_followed(home: Path, tmp_path: Path) -> None:
+    config, out = config_of(home, SHORT, "short.yaml"), tmp_path / "out"
+    slug = run(config, out).sections[0].slug
+    folder = out / "sections" / slug
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("mine")
+    assert run(config, out, overwrite=True, fresh=True).reused == ()
+    assert (folder / "mine" / "notes.txt").read_text() == "mine"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    before = sorted(p.name for p in folder.iterdir())
+    with pytest.raises(InputError, match="a link to another place"):
+        run(config, out, overwrite=True, fresh=True)
+    assert sorted(p.name for p in folder.iterdir()) == before
 
 
 def test_another_program_answers_anew_without_asking(
@@ -290,6 +325,17 @@ def test_figures_that_were_not_asked_for_are_drawn_when_they_are(
     again = run(config, out, overwrite=True)
     assert (len(asked), len(again.sections[0].figures)) == (2, 1)
     assert again.html.read_text(encoding="utf-8").count("<svg") == 2
+
+
+def test_a_probes_p_stands_beside_its_chance_on_the_first_page(home: Path, tmp_path: Path) -> None:
+    probe = "probe: {target: stage, task: classify, repeats: 1, permutations: 19}\n"
+    done = run(config_of(home, MINIMAL + probe, "probe.yaml"), tmp_path / "out")
+    (figure,) = done.sections[0].figures_now
+    held = json.loads((done.out / "sections" / done.sections[0].slug / "probe.json").read_text())
+    p = held["metrics"]["balanced_accuracy"]["p_value"]
+    assert figure.beside == f"chance 0.250, p ≤ {p:.2g}"  # the stage is planted: no draw is as extreme
+    assert p == pytest.approx(1 / 20)
+    assert figure.beside in _read(done.html)[0]
 
 
 def test_nothing_asked_is_refused(home: Path, tmp_path: Path) -> None:

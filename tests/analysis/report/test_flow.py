@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,8 @@ from analysis.report.flow import Flow, Leaf, Step, patient_flow
 from analysis.report.flow_drawing import PAGE_MM, flow_svg
 from analysis.report.reading import read_study
 from flexict_core.errors import AnalysisError
+from flexict_core.store import EmbeddingStore
+from flexict_core.store_format import read_spec
 from tests.analysis.report.conftest import ALL, TAG, config_of, run
 
 
@@ -56,6 +59,27 @@ def test_an_image_that_could_not_be_used_gives_its_own_reason(home: Path) -> Non
     assert dict(joined.lost) == {
         "image could not be used: the CT is cut off": 1,
         "in clinical.csv, not in the embedding": 1,
+        "in the embedding, not in clinical.csv": 1,
+    }
+
+
+def test_reasons_name_no_files_and_are_counted_together(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "store", tmp_path / "store")
+    store = EmbeddingStore(tmp_path / "store")
+    cut = "only 10 of 99 bytes are there"
+    entries = [
+        {"row": i, "patient_id": p, "series_uid": "1", "roi_id": "1", "file": image, "image": image,
+         "mask": f"{p}-seg.nii", "root": "/data", "manifest": "m.csv", "reason": f"{named}: {cut}"}
+        for i, (p, image, named) in enumerate(
+            [("P030", "DOE JANE/ct.nii", "DOE JANE/ct.nii"), ("P031", "ROE/ct.nii", "/data/ROE/ct.nii")]
+        )
+    ]  # fmt: skip
+    with store.writer(read_spec(tmp_path / "store" / store.resolve("deep")), dim=5, name="deep") as writer:
+        writer.quarantine(entries)
+    shutil.copy(home / "clinical.csv", tmp_path / "clinical.csv")
+    cohorts = load_cohorts(read_study(config_of(tmp_path, ALL))[0], file="x")
+    assert dict(patient_flow(cohorts, [], seed=0).steps[1].lost) == {
+        f"image could not be used: {cut}": 2,
         "in the embedding, not in clinical.csv": 1,
     }
 
