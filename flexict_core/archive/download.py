@@ -140,9 +140,13 @@ def _write_records(plan: FetchPlan, folder: Path) -> Path:
     rows = series_of(plan.collection)
     earlier = _listed_before(table)
     rows = rows[rows["series_uid"].isin(whole | earlier)].drop(columns="url")
-    cited = "".join(f"{source.line()}\n" for source in sources_in(rows, plan.collection))
+
+    def cite(path: Path) -> None:
+        lines = (f"{source.line()}\n" for source in sources_in(rows, plan.collection))
+        path.write_text("".join(lines), encoding="utf-8")
+
     write_whole(table, lambda path: rows.to_csv(path, index=False))
-    write_whole(citations, lambda path: path.write_text(cited, encoding="utf-8"))
+    write_whole(citations, cite)
     return table
 
 
