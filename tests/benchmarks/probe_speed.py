@@ -1,11 +1,12 @@
 """How long the nested probe takes beside the same loop written plainly with scikit-learn on two processes, in one run.
 
-    python -m tests.benchmarks.probe_speed [--repeats 10] [--features FILE --clinical FILE --target COL]
+    python -m tests.benchmarks.probe_speed [--repeats 10] [--data DIR]
 
-The cohort is LUNG1's radiomics (421 × 190, overall stage) where ../shared holds it, else simulated numbers of that
-shape. The plain side is StandardScaler and LogisticRegression in a GridSearchCV of the same six values of C, 5
-inner folds, in each of 5 outer folds × repeats, two processes over the outer folds. CPU seconds of both sides, their
-children included, are printed beside the wall time, for they do not depend on who else uses the machine.
+The cohort is LUNG1's radiomics (421 × 190, overall stage) where `--data` names a folder of real cohorts that holds
+it as lung1/, else simulated numbers of that shape. The plain side is StandardScaler and LogisticRegression in a
+GridSearchCV of the same six values of C, 5 inner folds, in each of 5 outer folds × repeats, two processes over the
+outer folds. CPU seconds of both sides, their children included, are printed beside the wall time, for they do not
+depend on who else uses the machine.
 """
 
 from __future__ import annotations
@@ -28,12 +29,10 @@ from analysis.probes.learners import LOGISTIC_C
 from analysis.probes.metrics import balanced_accuracy
 from analysis.probes.nested import Question, nested
 
-LUNG1 = Path(__file__).resolve().parents[3] / "shared" / "data" / "lung1"
 
-
-def cohort() -> tuple[np.ndarray, np.ndarray, str]:
+def cohort(data: Path | None) -> tuple[np.ndarray, np.ndarray, str]:
     """X, codes, and where they come from."""
-    if not LUNG1.is_dir():
+    if data is None:
         rng = np.random.default_rng(0)
         y = rng.integers(0, 4, 421)
         return (
@@ -41,9 +40,10 @@ def cohort() -> tuple[np.ndarray, np.ndarray, str]:
             y,
             "simulated",
         )
-    table = pd.read_csv(LUNG1 / "radiomics_and_clinical.csv")
+    lung1 = data / "lung1"
+    table = pd.read_csv(lung1 / "radiomics_and_clinical.csv")
     stage = (
-        pd.read_csv(LUNG1 / "clinical.csv").set_index("PatientID")["Overall.Stage"].loc[table["PatientID"]]
+        pd.read_csv(lung1 / "clinical.csv").set_index("PatientID")["Overall.Stage"].loc[table["PatientID"]]
     )
     known = stage.notna().to_numpy()
     features = [c for c in table.columns if c.startswith(("original_", "wavelet")) or "glcm" in c]
@@ -88,10 +88,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of real cohorts")
     args = parser.parse_args()
     from joblib.externals.loky import get_reusable_executor
 
-    X, y, source = cohort()
+    X, y, source = cohort(args.data)
     print(
         f"{source}: {X.shape[0]} × {X.shape[1]}, 5 × 5 folds, {args.repeats} repeats, load {os.getloadavg()[0]:.1f}"
     )

@@ -1,10 +1,11 @@
 """How long a recipe takes on a 512 x 512 x 300 `.nii.gz`, against SimpleITK decoding the file alone, in one run.
 
-    python -m tests.benchmarks.recipe_speed [--slices 300] [--repeats 5] [--data FOLDER]
+    python -m tests.benchmarks.recipe_speed [--slices 300] [--repeats 5] [--data DIR]
 
 Timed is all of it: the CT and its mask are read from their files, checked, and brought into the network's cube.
-The scan is a real one where the data folder is there (a liver CT of 41 slices, mirrored along z until it is long
-enough, with noise of its own in every slice), the phantom's densities with CT noise elsewhere. One thread each.
+The scan is a real one where `--data` names a folder of real cohorts (its ct/crlm_1004_dicom, a liver CT of 41
+slices, mirrored along z until it is long enough, with noise of its own in every slice), else a body of two densities
+with CT noise. One thread each.
 Peak memory is measured in a process of its own, over what it holds before the file is opened. Exits with 1 where
 a bar is missed.
 """
@@ -45,11 +46,11 @@ BARS = {  # what is timed → its recipes, and the most that it may take of the 
 MEMORY_BAR = 3.0
 
 
-def scan(slices: int, data: Path) -> tuple[np.ndarray, str]:
+def scan(slices: int, data: Path | None) -> tuple[np.ndarray, str]:
     """HU (z, 512, 512) int16 with noise that differs from slice to slice, and what it is made of."""
     rng = np.random.default_rng(0)
-    folder = data / "ct" / "crlm_1004_dicom"
-    if folder.is_dir():
+    if data is not None:
+        folder = data / "ct" / "crlm_1004_dicom"
         base, what = load_volume(folder).array, "a real liver CT, mirrored along z, with noise added"
     else:
         y, x = np.mgrid[-1:1:512j, -1:1:512j]
@@ -67,7 +68,7 @@ def scan(slices: int, data: Path) -> tuple[np.ndarray, str]:
     return out, what
 
 
-def write(folder: Path, slices: int, data: Path) -> tuple[Path, Path, str]:
+def write(folder: Path, slices: int, data: Path | None) -> tuple[Path, Path, str]:
     """CT and mask as nibabel writes them (gzip at its own level), stored towards R, A, S like most NIfTI files."""
     import nibabel as nib
 
@@ -136,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of real cohorts")
     parser.add_argument("--peak", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
