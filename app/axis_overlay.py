@@ -104,5 +104,10 @@ def _images(row: Any) -> tuple[Any, Any]:
     image = resolve_inside(row["root"], row["image"])
     mask = resolve_inside(row["root"], row["mask"]) if row["mask"] else None
     label = row["mask_label"]
-    case = open_case(image, mask, mask_label=int(label) if isinstance(label, int | np.integer) else None)
+    case = open_case(
+        image,
+        mask,
+        mask_label=int(label) if isinstance(label, int | np.integer) else None,
+        series_uid=row["series_uid"],
+    )
     return case.native or (case.volume, case.mask)

@@ -465,11 +465,13 @@ def image_paths(row: Any) -> tuple[Path, Path | None]:
 def ct_case(row: Any) -> CtCase:
     """The CT and mask of a store row; the last few stay in memory."""
     image, mask = image_paths(row)
-    return _ct_case(row, (*stamp(image), *(stamp(mask) if mask else ())), str(row.mask_label))
+    return _ct_case(
+        row, (*stamp(image), *(stamp(mask) if mask else ())), str(row.mask_label), str(row.series_uid)
+    )
 
 
 @st.cache_resource(show_spinner="Reading the CT…", max_entries=3)
-def _ct_case(_row: Any, stamps: Stamp, label: str) -> CtCase:
+def _ct_case(_row: Any, stamps: Stamp, label: str, series: str) -> CtCase:
     return read_case(_row)
 
 
@@ -477,4 +479,9 @@ def read_case(row: Any) -> CtCase:
     """The CT and mask of a store row, read anew."""
     image, mask = image_paths(row)
     label = row.mask_label
-    return open_case(image, mask, mask_label=int(label) if isinstance(label, int | np.integer) else None)
+    return open_case(
+        image,
+        mask,
+        mask_label=int(label) if isinstance(label, int | np.integer) else None,
+        series_uid=row.series_uid,
+    )

@@ -27,7 +27,13 @@ def wanted_series(row: ManifestRow) -> str | None:
 
     A pseudonym is in no DICOM file; the scan that wrote it made sure that the folder holds one series.
     """
-    return None if is_pseudonym(row.series_uid) else row.series_uid or None
+    return series_in(row.series_uid)
+
+
+def series_in(series_uid: object, image: Path | None = None) -> str | None:
+    """The same for a row of a store, whose series may be None or NaN; None for an image that is no folder."""
+    uid = series_uid if isinstance(series_uid, str) else ""
+    return None if not uid or is_pseudonym(uid) or (image is not None and not image.is_dir()) else uid
 
 
 def source_sha256(paths: Sequence[Path], row: ManifestRow, *, digests: Sequence[str] | None = None) -> str:

@@ -80,14 +80,13 @@ def _first_images(rows: pd.DataFrame | None, patient_id: np.ndarray) -> list[_Jo
 
 def _read(job: _Job) -> np.ndarray | str:
     from flexict_core.fingerprint import image_fingerprint
-    from flexict_core.intake.pseudonyms import is_pseudonym
     from flexict_core.io import load_volume
     from flexict_core.manifest import resolve_inside
+    from flexict_core.source_files import series_in
 
     try:
         path = resolve_inside(job.root, job.image)
-        named = path.is_dir() and job.series_uid and not is_pseudonym(job.series_uid)
-        series = job.series_uid if named else None
+        series = series_in(job.series_uid, path)
         # gaps that a user let pass are no reason here: the densities are coarse
         return image_fingerprint(load_volume(path, series_uid=series, on_gaps="resample"))
     except (FlexictError, OSError) as error:

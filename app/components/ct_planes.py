@@ -21,6 +21,7 @@ from app.components.plane_marks import (
     draw_sign,
 )
 from flexict_core.io import load_mask, load_volume
+from flexict_core.source_files import series_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,10 +61,15 @@ class CtCase:
         return tuple(lengths)
 
 
-def open_case(image: Path, mask: Path | None, *, mask_label: int | None = None) -> CtCase:
-    """Read a CT (HU) and its mask; without a mask the middle of the volume is the centre."""
+def open_case(
+    image: Path, mask: Path | None, *, mask_label: int | None = None, series_uid: str | None = None
+) -> CtCase:
+    """Read a CT (HU) and its mask; without a mask the middle of the volume is the centre.
+
+    series_uid: that of a store's row, which may be a pseudonym; it says which of a DICOM folder's series is meant.
+    """
     # A series with gaps is in a store only where its user had it resampled.
-    native = load_volume(image, on_gaps="resample")
+    native = load_volume(image, series_uid=series_in(series_uid, image), on_gaps="resample")
     volume = native.to_orientation("LPS")
     if mask is None:
         middle = tuple(n // 2 for n in volume.shape_zyx)

@@ -137,11 +137,11 @@ def thumbnail(row: Any, window: Window) -> bytes:
     """PNG of a store row at its own tumour centre. Raises ImageError where there is no image to show."""
     image, mask = loaders.image_paths(row)
     stamps = (*loaders.stamp(image), *(loaders.stamp(mask) if mask else ()))
-    return _thumbnail(row, stamps, str(row.mask_label), window)
+    return _thumbnail(row, stamps, (str(row.mask_label), str(row.series_uid)), window)
 
 
 @st.cache_data(show_spinner=False, max_entries=2000)
-def _thumbnail(_row: Any, stamps: loaders.Stamp, label: str, window: Window) -> bytes:
+def _thumbnail(_row: Any, stamps: loaders.Stamp, part: tuple[str, str], window: Window) -> bytes:
     case = loaders.read_case(_row)
     return _picture(case, case.centre_zyx, window)
 

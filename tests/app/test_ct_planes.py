@@ -20,7 +20,9 @@ from app.components.ct_planes import (
     positions_mm,
     window_of,
 )
+from flexict_core.errors import ImageError
 from flexict_core.volume import Volume
+from tests.small_dicom import CtSeries
 
 PLAIN = Style((0.0, 100.0), longest_px=400, outline=False, crosshair=False, letters=False)
 SHAPE, SPACING = (10, 20, 40), (6.0, 2.0, 1.0)  # z, y, x: 60 × 40 × 40 mm
@@ -109,6 +111,23 @@ def test_a_case_opens_inside_its_tumour(planted_store: Any) -> None:
     assert level == 60
     assert width >= 150
     assert window_of(case, "Lung") == (-600.0, 1500.0)
+
+
+def test_a_folder_of_two_series_opens_the_one_that_is_named(tmp_path: Path) -> None:
+    hu = np.linspace(-900, 900, 6 * 8 * 8).reshape(6, 8, 8).astype(np.int16)
+    folder = CtSeries().save(tmp_path, CtSeries().planes(hu))
+    other = CtSeries().planes(hu // 2, tags={"SeriesInstanceUID": "1.2.3.4"})
+    CtSeries().save(folder / "second", other)
+    with pytest.raises(ImageError):
+        open_case(folder, None)
+    with pytest.raises(ImageError):  # a pseudonym is in no file
+        open_case(folder, None, series_uid="psn-" + "0" * 20)
+    assert int(open_case(folder, None, series_uid="1.2.3.4").volume.array.max()) == 450
+
+
+def test_a_series_of_a_plain_file_is_of_no_account(planted_store: Any) -> None:
+    name: Path = planted_store.images / "P-005.nii.gz"
+    assert open_case(name, None, series_uid="1.2.3.4").mask is None
 
 
 def test_a_field_around_the_tumour_stays_inside_the_volume() -> None:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from flexict_core import EmbeddingStore, embed_manifest, load_encoder
 from flexict_core import source_files as files
 from flexict_core.manifest import ManifestRow
-from flexict_core.source_files import source_sha256, source_stat, wanted_series
+from flexict_core.source_files import series_in, source_sha256, source_stat, wanted_series
 from tests.small_dicom import CtSeries
 
 ROW = ManifestRow(2, "P-1", "ct")
@@ -87,6 +87,7 @@ def test_a_pseudonym_names_no_series() -> None:
     assert wanted_series(ManifestRow(2, "P", "ct", series_uid="psn-" + "0" * 20)) is None
     assert wanted_series(ManifestRow(2, "P", "ct", series_uid="1.2.3")) == "1.2.3"
     assert wanted_series(ManifestRow(2, "P", "ct")) is None
+    assert [series_in(uid) for uid in (None, float("nan"), "", "1.2.3")] == [None, None, None, "1.2.3"]
 
 
 def test_a_series_of_several_regions_is_hashed_once_and_then_not_at_all(
