@@ -48,7 +48,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Characteristics(Result):
-    """`groups`: "all", then the stages from early to late; `counts`: their patients; one cell a group in each row."""
+    """`groups`: "all", then the stages from early to late; `counts`: their patients; one cell a group in each row.
+    `left_out`: columns of too many texts; `beyond`: those after the first 14, where none were named."""
 
     command: ClassVar[str] = "characteristics"
 
@@ -56,6 +57,7 @@ class Characteristics(Result):
     counts: tuple[int, ...]
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]
+    beyond: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
         """One row a characteristic, group and statistic, in full precision."""
@@ -90,10 +92,16 @@ class Characteristics(Result):
             text += f" Columns: all patients, then by {stage}."
         if self.left_out:
             text += f" Not shown, for they hold too many different texts: {', '.join(self.left_out)}."
+        if self.beyond:
+            text += (
+                f" Not shown beyond the first {MOST_COLUMNS}: {', '.join(self.beyond)} (describe in the study file "
+                "names the columns to show)."
+            )
         return text
 
     def details(self) -> dict[str, Any]:
-        return {"groups": self.groups, "counts": self.counts, "rows": self.rows, "left_out": self.left_out}
+        names = ("groups", "counts", "rows", "left_out", "beyond")
+        return {name: getattr(self, name) for name in names}
 
 
 def characteristics(
@@ -102,21 +110,21 @@ def characteristics(
     """Describe a cohort. columns: which ones (none: every number and every category of up to eight levels, the
     first 14); stage, order: the groups to describe beside all patients."""
     groups, masks = ["all"], [np.ones(cohort.n, dtype=bool)]
-    levels: dict[str, list[str]] = {}
     if stage is not None and order is not None:
         parsed = parse_order(order)
         codes = parsed.codes()
         of = np.array([codes.get(canonical(v), -1) for v in cohort.column(stage)])
         groups += parsed.labels
         masks += [of == k for k in range(len(parsed.labels))]
-    chosen, left_out = list(columns), []
+    chosen, left_out, beyond = list(columns), [], []
     if not chosen:
         others = [c for c in cohort.table.columns if c not in (cohort.id_column, stage)]
         left_out = [c for c in others if not _describable(cohort.column(c))]
-        chosen = [c for c in others if c not in left_out][:MOST_COLUMNS]
+        shown = [c for c in others if c not in left_out]
+        chosen, beyond = shown[:MOST_COLUMNS], shown[MOST_COLUMNS:]
     rows: list[Row] = []
     for name in chosen:
-        rows += _rows(name, cohort.column(name), masks, levels.get(name))
+        rows += _rows(name, cohort.column(name), masks)
     return Characteristics(
         n=cohort.n,
         verdict=f"{len(chosen)} characteristics of {cohort.n} patients",
@@ -125,6 +133,7 @@ def characteristics(
         counts=tuple(int(m.sum()) for m in masks),
         rows=tuple(rows),
         left_out=tuple(left_out),
+        beyond=tuple(beyond),
     )
 
 
@@ -132,10 +141,12 @@ def _describable(values: np.ndarray) -> bool:
     return values.dtype != object or len({canonical(v) for v in values} - {""}) <= MOST_LEVELS
 
 
-def _rows(name: str, values: np.ndarray, masks: Sequence[np.ndarray], levels: list[str] | None) -> list[Row]:
+def _rows(name: str, values: np.ndarray, masks: Sequence[np.ndarray]) -> list[Row]:
     texts = np.array([canonical(v) for v in values], dtype=object)
     missing = int((texts == "").sum())
-    found = levels or sorted(set(texts) - {""}, key=natural_key)
+    found = sorted(set(texts) - {""}, key=natural_key)
+    if not found:  # nobody has a value: said in one empty row
+        return [Row(name, "", missing, tuple(Cell(0) for _ in masks))]
     codes = len(found) <= MOST_CODES and all(level.isdigit() for level in found)  # 0 and 1, stages 1 to 4
     if values.dtype != object and not codes:
         numbers = values.astype(float)

@@ -43,7 +43,8 @@ STATEMENTS = {
     "funding": "funding and the funders' role",
     "conflicts": "conflicts of interest",
     "data_sharing": "where the data can be had",
-    "code_sharing": "where code and settings can be had",
+    "code_sharing": "where code and settings can be had; settings, versions and hashes are in the report, whether the "
+    "code is shared the authors say",
     "interpretation": "findings in the light of earlier work, use in practice",
 }
 
@@ -153,10 +154,20 @@ def _features(e: Evidence) -> Answer:
 
 
 def _predictors(e: Evidence) -> Answer:
-    adjust = list(e.study.adjust)
-    return (
-        f"Adjusters: {', '.join(adjust)}, as recorded in the clinical table." if adjust else ""
-    ), "stage gradient"
+    return clinical_predictors(e.study)
+
+
+def clinical_predictors(study: Study) -> Answer:
+    """The adjusters of every section that takes some, each with the table or the embedding that it comes from."""
+    asked = []
+    for section, title in ((study.gradient, "stage gradient"), (study.survival, "survival")):
+        if section is not None and (own := study.adjust if section.adjust is None else section.adjust):
+            asked.append((title, own))
+    names = list(dict.fromkeys(name for _, own in asked for name in own))
+    clinical = [n for n in names if ":" not in n]
+    said = [f"{', '.join(clinical)} of the clinical table"] if clinical else []
+    said += [f"{n.partition(':')[2]} of the embedding {n.partition(':')[0]}" for n in names if ":" in n]
+    return (f"Adjusters: {'; '.join(said)}." if said else ""), ", ".join(title for title, _ in asked)
 
 
 def _missing_values(e: Evidence) -> Answer:
@@ -194,7 +205,9 @@ def _power(e: Evidence) -> Answer:
 
 
 def _imbalance(e: Evidence) -> Answer:
-    held = [r for r in e.of("probe") if "balanced classes" in r.methods]
+    held = [
+        r for r in e.of("probe") if (r.facts.get("learner"), r.facts.get("task")) == ("linear", "classify")
+    ]
     return (
         "Classes weigh alike in the probes, which are judged by balanced metrics." if held else ""
     ), _titles(held)
@@ -278,11 +291,15 @@ def _duplicates(e: Evidence) -> Answer:
     if not audits:
         return "", ""
     most = max(len(r.facts.get("duplicates", [])) for r in audits)
-    return f"Duplicated patients and images were looked for: {most} suspected pairs.", "audit"
+    images = " and their images" if any(r.facts.get("images_compared") for r in audits) else ""
+    text = f"Duplicates were looked for among the vectors and file hashes{images}: {most} suspected pairs."
+    return text if images else f"{text} Images were not compared (audit.near_images does).", "audit"
 
 
 def _code(e: Evidence) -> Answer:
-    return "The study file, command, versions and hashes reproduce every number.", "reproducibility"
+    if not e.study.statements.get("code_sharing", "").strip():
+        return "", ""  # what the program records is not what the authors share
+    return "Settings, versions and hashes are in the report.", "reproducibility"
 
 
 def _licence(e: Evidence) -> Answer:

@@ -157,7 +157,7 @@ def _quarantined(store: Any, identity: str) -> dict[str, str]:
 
 def _without_files(row: Mapping[str, Any]) -> str:
     reason = str(row["reason"])
-    named = {}
+    named: dict[str, str] = {}
     for key in ("file", "image", "mask"):
         if name := str(row[key] or ""):
             word = "the mask" if name == row["mask"] else "the image"

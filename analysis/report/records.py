@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.export import csv_text, json_text, write_text
+from analysis.export import json_text, write_text
 from analysis.report.cohorts import Cohorts
 from analysis.report.key_figures import KeyFigure, key_figures
 from analysis.report.sections import Section
@@ -179,8 +179,8 @@ def record_of(
 # what the checklist asks of a result beyond its words
 _FACTS = {
     "gradient": ("minimum_detectable_concordance", "adjusters", "transport", "comparison", "outcome"),
-    "audit": ("overlap", "duplicates", "split", "leave_one_group_out"),
-    "probe": ("calibration", "protocol", "learner", "target"),
+    "audit": ("overlap", "duplicates", "images_compared", "split", "leave_one_group_out"),
+    "probe": ("calibration", "protocol", "learner", "task", "target"),
     "retrieve": ("protocol",),
     "survival": ("events", "median_follow_up", "proportional_hazards"),
 }
@@ -229,8 +229,3 @@ def still_holds(folder: Path, record: Record | None, *, key: str, figures: bool)
             return False
         files += [folder / f"{f.stem}.svg" for f in record.figures]
     return all(file.is_file() for file in files)
-
-
-def write_lost(path: Path, cohorts: Cohorts) -> Path:
-    """Everybody who is not in the study, with the reason."""
-    return write_text(path, csv_text(cohorts.main.lost))

@@ -189,7 +189,8 @@ def _answer_audit(s: Section, cohorts: Cohorts, seed: int, say: Say) -> Result:
     o, order = s.options
     return audit(
         cohorts.by_name[s.own], label=o.label, order=order, fields=o.fields, group=o.group, split=o.split,
-        person=o.person, index=o.index, permutations=o.permutations, seed=seed, progress=say,
+        person=o.person, index=o.index, near_images=o.near_images, permutations=o.permutations, seed=seed,
+        progress=say,
     )  # fmt: skip
 
 

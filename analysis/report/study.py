@@ -27,6 +27,7 @@ class Audit:
     split: str | None = None
     person: str | None = None
     index: Path | None = None
+    near_images: bool = False
     permutations: int = at_least(99, 999)
 
 

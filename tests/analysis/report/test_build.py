@@ -52,6 +52,7 @@ def _tables(out: Path) -> dict[str, bytes]:
 
 def test_verdicts_come_first_and_every_section_says_what_its_result_says(whole: Report, home: Path) -> None:
     text, _ = _read(whole.html)
+    assert "where it says so, not over the 6 sections of this report" in text
     cohort = load_cohort(home / "store", "deep", home / "clinical.csv", id_column="pid", where=["site=ours"])
     result = stage_gradient(
         cohort.complete(["size_mm"]),

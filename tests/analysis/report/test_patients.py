@@ -11,7 +11,8 @@ import pytest
 from analysis import load_cohort
 from analysis.report.build import Report
 from analysis.report.characteristics import characteristics
-from analysis.report.checklist import ANSWERED, MISSING, STATED, STATEMENTS
+from analysis.report.checklist import ANSWERED, MISSING, STATED, STATEMENTS, clinical_predictors
+from analysis.report.reading import read_study
 from tests.analysis.report.conftest import MINIMAL, config_of, run
 
 
@@ -58,6 +59,22 @@ def test_missing_values_are_counted_and_texts_without_end_are_named(home: Path) 
     assert "note" in found.methods_text()
 
 
+def test_columns_beyond_the_first_are_named_and_an_empty_one_has_its_row(home: Path) -> None:
+    table = pd.read_csv(home / "clinical.csv")
+    for i in range(12):
+        table[f"x{i:02d}"] = np.arange(len(table)) + 0.5
+    table["empty"] = ""
+    table.to_csv(home / "wide.csv", index=False)
+    cohort = load_cohort(home / "store", "deep", home / "wide.csv", id_column="pid")
+    found = characteristics(cohort, stage="stage", order="I,II,III,IV")
+    shown = list(dict.fromkeys(r.column for r in found.rows))
+    assert shown == ["size_mm", "sex", "site", "remark", "days", "dead", *(f"x{i:02d}" for i in range(8))]
+    assert found.beyond == ("x08", "x09", "x10", "x11", "empty")
+    assert "beyond the first 14: x08, x09, x10, x11, empty" in found.methods_text()
+    (row,) = characteristics(cohort, columns=["empty"]).rows
+    assert (row.column, row.level, row.missing, row.cells[0].n) == ("empty", "", cohort.n, 0)
+
+
 def test_the_checklist_answers_from_results_and_says_what_it_cannot_know(whole: Report) -> None:
     rows = pd.read_csv(whole.out / "checklist.csv", dtype=str, keep_default_na=False).set_index("topic")
     assert rows.loc["Ethics", "status"] == MISSING
@@ -67,10 +84,34 @@ def test_the_checklist_answers_from_results_and_says_what_it_cannot_know(whole: 
     audit = next(r for r in whole.sections if r.kind == "audit")
     assert audit.verdict in rows.loc["Handling of confounders", "answer"]
     assert rows.loc["Class imbalance", "status"] == ANSWERED
+    duplicates = rows.loc["Duplicates and leaks", "answer"]
+    assert "vectors and file hashes" in duplicates
+    assert "Images were not compared" in duplicates
+    assert rows.loc["Sharing of code and settings", "status"] == MISSING
+    assert "whether the code is shared the authors say" in rows.loc["Sharing of code and settings", "answer"]
     assert rows.loc["Statistical comparison of models", "status"] == MISSING  # one embedding
     assert rows.loc["Testing", "answer"].endswith("No external test.")
     assert set(rows["status"]) <= {ANSWERED, STATED, MISSING}
     assert (rows["answer"] != "").all()
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("gradient: {}", "Adjusters: size_mm of the clinical table."),
+        (
+            "gradient: {adjust: ['baseline:size_volume_ml']}\nsurvival: {duration: days, event: dead, adjust: [sex]}",
+            "Adjusters: sex of the clinical table; size_volume_ml of the embedding baseline.",
+        ),
+        ("gradient: {adjust: []}", ""),
+        ("project: {}", ""),
+    ],
+)
+def test_adjusters_are_those_that_are_used_and_said_where_they_come_from(
+    home: Path, text: str, answer: str
+) -> None:
+    study, _ = read_study(config_of(home, f"{MINIMAL}{text}\n", "adjusters.yaml"))
+    assert clinical_predictors(study)[0] == answer
 
 
 def test_authors_answer_in_their_own_words_and_every_statement_has_its_item(
