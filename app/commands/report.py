@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,7 +76,7 @@ def report(
         overwrite=overwrite,
         fresh=fresh,
         figures=not no_figures,
-        command=_command(config, out, store=store, clinical=clinical),
+        command=_command(config, out, store=store, clinical=clinical, no_figures=no_figures),
         say=console.progress_line,
     )
     for line in written.changed:
@@ -92,18 +93,20 @@ def report(
     console.show_json(written.to_dict())
     if any(section.fault for section in written.sections):
         complain("a section failed by a fault of this program; FLEXICT_DEBUG=1 shows where")
-        raise typer.Exit(1)
+        raise typer.Exit(3)
 
 
-def _command(config: Path | None, out: Path | None, *, store: Path | None, clinical: Path | None) -> str:
-    """The call that makes this report again, by the names of its files."""
-    parts = [
-        "flexict report",
-        f"--config {config.name if config else ''}",
-        f"--out {out.name if out else ''}",
-    ]
-    parts += [f"--{key} {path.name}" for key, path in (("store", store), ("clinical", clinical)) if path]
-    return " ".join(parts)
+def _command(
+    config: Path | None, out: Path | None, *, store: Path | None, clinical: Path | None, no_figures: bool
+) -> str:
+    """The call that makes this report again, as a shell takes it. Of an absolute path only the name is printed: the
+    report is passed on, and where it lay on one machine is nobody else's matter."""
+    paths = {"config": config, "out": out, "store": store, "clinical": clinical}
+    parts = ["flexict", "report"]
+    for key, path in paths.items():
+        if path is not None:
+            parts += [f"--{key}", path.name if path.is_absolute() else path.as_posix()]
+    return shlex.join([*parts, *(["--no-figures"] if no_figures else [])])
 
 
 def section_drawings(section: Section, result: Result, cohorts: Cohorts) -> Sequence[Drawing]:

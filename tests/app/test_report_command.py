@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -49,11 +51,34 @@ def test_a_report_is_written_and_said(study: Path, capsys: pytest.CaptureFixture
         assert (out / section["folder"] / "methods.md").is_file()
     assert f"wrote {out / 'report.html'}" in said
     assert "[2/2] Retrieval: ranking" in progress
-    html = (out / "report.html").read_text(encoding="utf-8")
-    assert "flexict report --config study.yaml --out out" in html
-    assert "hold on one machine only: store" in html
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "flexict report --config study.yaml --out out --no-figures</code>" in page
+    assert "hold on one machine only: store" in page
     patients = pd.read_csv(out / "patients.csv")
     assert set(patients["column"]) == {"scanner", "diameter_mm"}
+
+
+def test_the_printed_command_repeats_the_run(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.parent.parent)
+    home = Path(study.parent.name)
+    (study.parent / "my study.yaml").write_bytes(study.read_bytes())
+    assert _run("--config", home / "my study.yaml", "--out", home / "new out", "--no-figures") == 0
+    page = html.unescape((study.parent / "new out" / "report.html").read_text(encoding="utf-8"))
+    said = shlex.split(page.partition("Command: <code>")[2].partition("</code>")[0])
+    assert said[0] == "flexict"
+    assert main([*said[1:], "--overwrite"]) == 0
+
+
+def test_a_fault_of_the_program_ends_with_status_3(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.delenv("FLEXICT_DEBUG", raising=False)
+    monkeypatch.setattr("analysis.retrieval_metrics", broken, raising=False)
+    assert _run("--config", study, "--out", study.parent / "out", "--no-figures") == 3
+    assert "a fault of this program" in capsys.readouterr().err
 
 
 def test_quiet_and_json(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
