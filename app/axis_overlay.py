@@ -33,13 +33,16 @@ def write_overlay(
     *,
     stage: str | None = None,
     order: str | None = None,
+    group: str | None = None,
     axis: StageAxis | None = None,
     checkpoint: str | None = None,
+    overwrite: bool = False,
 ) -> Overlay:
     """Write the stage-axis map of a patient as .nii.gz, with its scores and provenance as JSON beside it.
 
-    axis: a saved one; without it the axis of `stage` is learnt from all other patients of the cohort. Raises
-    CohortError or InputError for a patient who is not there, AnalysisError where the embedding has no patches,
+    axis: a saved one; without it the axis of `stage` is learnt from all other patients of the cohort, within the
+    values of the column `group` where one is given. Raises CohortError or InputError for a patient who is not there,
+    InputError for a JSON that is there already without `overwrite`, AnalysisError where the embedding has no patches,
     EncoderError or CheckpointError where its encoder is not at hand.
     """
     from analysis.export import json_text, write_text
@@ -50,14 +53,19 @@ def write_overlay(
     from flexict_core.store_format import read_spec
 
     with_ending(out, ".nii.gz")
+    beside = out.with_name(out.name + ".json")  # not gradient.json for gradient.nii.gz: that is a result
+    if beside.exists() and not overwrite:
+        raise InputError(f"{str(beside)!r} is already there: pass --overwrite or name another --out")
     spec = read_spec(Path(cohort.store or ".") / cohort.embedding_id)
     if (reason := why_no_map(spec)) is not None:
         raise AnalysisError(f"embedding {cohort.embedding_id!r} has no stage-axis map: {reason}")
     row, stored = _row(cohort, patient)
+    if axis is not None and group is not None:
+        raise InputError(f"--group {group!r} is for an axis that is learnt: leave it or --axis out")
     if axis is None:
         if stage is None or order is None:
             raise InputError("a stage-axis map needs an axis: give --stage and --order, or --axis FILE")
-        axis = axis_of_others(cohort, patient, stage=stage, order=order)
+        axis = axis_of_others(cohort, patient, stage=stage, order=order, group=group)
     encoder: Any = encoder_of(spec, checkpoint=checkpoint)
     volume, roi = _images(row)
     found = stage_axis_map(encoder.tokens(volume, roi), axis, pooling=str(spec["pooling"]), embedding=stored)
@@ -68,10 +76,10 @@ def write_overlay(
         "patient_id": patient, "what": "contribution of each patch to the stage-axis score, in stages",
         "stage": found.stage, "order": found.order, "score": found.score, "patch_part": found.patch_part,
         "cls_part": found.cls_part, "share": found.share, "pooling": found.pooling, "sha256": sha256,
-        "axis_sha256": axis.sha256, "axis_n": axis.n, "caution": caution, "notice": "Research use only.",
+        "axis_sha256": axis.sha256, "axis_n": axis.n, "group": group, "caution": caution,
+        "notice": "Research use only.",
         "provenance": cohort.provenance(parameters={"stage": found.stage, "order": list(found.order)}),
     }  # fmt: skip
-    beside = out.with_name(out.name.removesuffix(".nii.gz") + ".json")
     write_text(beside, json_text(about))
     return Overlay(nifti=out, about=beside, found=found, caution=caution)
 

@@ -91,18 +91,24 @@ def _matched(
     return search_matched(_cohort, patient, match=match, k=k)
 
 
-def axis(cohort: Cohort, patient: str | None, *, stage: str, order: tuple[str, ...]) -> StageAxis:
-    """The stage axis of all patients but this one."""
-    return _axis(cohort, loaders.cohort_key(cohort), patient, stage, order)
+def axis(
+    cohort: Cohort, patient: str | None, *, stage: str, order: tuple[str, ...], group: str | None
+) -> StageAxis:
+    """The stage axis of all patients but this one, within the values of the column `group` where one is chosen."""
+    return _axis(cohort, loaders.cohort_key(cohort), patient, (stage, order, group))
 
 
 @st.cache_resource(show_spinner="Fitting the stage axis…", max_entries=32)
 def _axis(
-    _cohort: Cohort, key: tuple[str, ...], patient: str | None, stage: str, order: tuple[str, ...]
+    _cohort: Cohort,
+    key: tuple[str, ...],
+    patient: str | None,
+    asked: tuple[str, tuple[str, ...], str | None],
 ) -> StageAxis:
     from analysis.stage_axis_map import axis_of_others
 
-    return axis_of_others(_cohort, patient, stage=stage, order=order)
+    stage, order, group = asked
+    return axis_of_others(_cohort, patient, stage=stage, order=order, group=group)
 
 
 def tokens(cohort: Cohort, asked: Asked) -> TokenMap:

@@ -49,12 +49,20 @@ def stamp(path: Path) -> Stamp:
     return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
 
 
+def store_stamp(store: Path) -> Stamp:
+    """That of the embeddings alone: selections and verdicts beside them change no cohort."""
+    held = [
+        p for name in ("spec.json", "part-*.parquet", "quarantine.parquet") for p in store.glob(f"*/{name}")
+    ]
+    return tuple(entry for path in sorted(held) for entry in stamp(path))
+
+
 def embeddings(config: state.AppConfig) -> list[EmbeddingInfo]:
     """What the store holds."""
     from flexict_core.store import EmbeddingStore
 
     EmbeddingStore(config.store)  # says so where there is no store
-    return _embeddings(config.store, stamp(config.store))
+    return _embeddings(config.store, store_stamp(config.store))
 
 
 @st.cache_data(show_spinner=False, max_entries=4)
@@ -94,7 +102,7 @@ def cohort_of(config: state.AppConfig, embedding: str) -> Cohort:
 
 
 def _stamps(config: state.AppConfig) -> Stamp:
-    return (*stamp(config.store), *stamp(config.clinical))
+    return (*store_stamp(config.store), *stamp(config.clinical))
 
 
 @st.cache_resource(show_spinner="Joining embeddings and clinical table…", max_entries=16)

@@ -64,6 +64,10 @@ def export(
         str | None, typer.Option(help="Stage whose axis all others teach (nifti).", metavar="COL")
     ] = None,
     order: Annotated[str | None, typer.Option(help="Its order (nifti).", metavar="ORDER")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column within whose values the axis is learnt (nifti).", metavar="COL"),
+    ] = None,
     axis: Annotated[
         Path | None, typer.Option(help="A saved axis.json in their place (nifti).", metavar="FILE")
     ] = None,
@@ -112,8 +116,10 @@ def export(
             patient,
             stage=stage,
             order=order,
+            group=group,
             axis=axis,
             checkpoint=checkpoint,
+            overwrite=overwrite,
             console=console,
         )
         return
@@ -128,8 +134,10 @@ def _overlay(
     *,
     stage: str | None,
     order: str | None,
+    group: str | None,
     axis: Path | None,
     checkpoint: str | None,
+    overwrite: bool,
     console: Console,
 ) -> None:
     from analysis.gradient.transport import StageAxis
@@ -144,8 +152,10 @@ def _overlay(
         out,
         stage=stage,
         order=order,
+        group=group,
         axis=None if axis is None else StageAxis.load(axis),
         checkpoint=checkpoint,
+        overwrite=overwrite,
     )
     if made.caution is not None:
         console.note(f"weights: {made.caution}")

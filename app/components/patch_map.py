@@ -140,7 +140,7 @@ def _stage_map(
         st.info(f"No stage-axis map: {literal(error)}", icon=":material/grid_off:")
         show_ct(asked.case, asked.name)
         return
-    _show_parts(cohort, found, axis)
+    _show_parts(cohort, found, axis, apart=asked.patient is not None)
     overlay, scale = axis_overlay(found, opacity)
     show_ct(
         asked.case, asked.name, layer=Layer(lambda _: overlay, partial(_tell_stage, asked.case, found, scale))
@@ -157,11 +157,11 @@ def _axis(cohort: Cohort, asked: Asked) -> StageAxis:
         raise InputError(
             "no stage with an order is known: choose both on the Stage gradient page, then come back"
         )
-    return case_loaders.axis(cohort, asked.patient, stage=stage, order=tuple(order))
+    return case_loaders.axis(cohort, asked.patient, stage=stage, order=tuple(order), group=state.view().group)
 
 
-def _show_parts(cohort: Cohort, found: StageAxisMap, axis: StageAxis) -> None:
-    """The score of the case in its parts, and what share of it has a place."""
+def _show_parts(cohort: Cohort, found: StageAxisMap, axis: StageAxis, *, apart: bool) -> None:
+    """The score of the case in its parts, and what share of it has a place. apart: the axis was learnt without it."""
     from analysis.stage_axis_map import patch_share_of_spread
 
     spread = patch_share_of_spread(axis, cohort.X, pooling=found.pooling)
@@ -183,7 +183,7 @@ def _show_parts(cohort: Cohort, found: StageAxisMap, axis: StageAxis) -> None:
     )
     for column, (label, value, why) in zip(st.columns(len(cards)), cards, strict=True):
         column.metric(label, value, help=why)
-    who = "without this patient" if axis.n < cohort.n else "of all patients with a stage"
+    who = "without this patient" if apart else "of all patients with a stage"
     st.caption(
         f"Axis of {literal(found.stage)} ({', '.join(literal(s) for s in found.order)}), learnt from {axis.n} "
         f"patients, {who}. In stages: {literal(found.summary())}."

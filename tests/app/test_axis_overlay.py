@@ -56,7 +56,7 @@ def test_the_voxels_are_the_patches_of_the_score_in_place(
     own = cohort.X[list(cohort.patient_id).index("P-030")]
     axis = axis_of_others(cohort, "P-030", stage="stage", order=ORDER)
     score = float(axis.scores(own[None])[0])
-    about = json.loads((tmp_path / "P-030.json").read_text(encoding="utf-8"))
+    about = json.loads((tmp_path / "P-030.nii.gz.json").read_text(encoding="utf-8"))
     image = nibabel.load(out)
     voxels = np.asarray(image.dataobj)
     assert voxels.shape == (4, 4, 4)  # 32 voxels in patches of 8
@@ -69,6 +69,27 @@ def test_the_voxels_are_the_patches_of_the_score_in_place(
     centre = image.affine @ [*((np.array(voxels.shape) - 1) / 2), 1]
     np.testing.assert_allclose(centre[:3], middle[:3], atol=4.0)  # within a voxel of the recipe
     assert about["provenance"]["synthetic"] is True
+
+
+def test_no_other_result_is_overwritten(
+    planted_store: PlantedStore, patches: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gradient.json").write_text("a result")
+    out = tmp_path / "gradient.nii.gz"
+    asked = ("--patient", "P-030", "--stage", "stage", "--order", ORDER, "--out", out)
+    beside = tmp_path / "gradient.nii.gz.json"
+    beside.write_text("mine")
+    assert _export(planted_store, patches, *asked) == 2
+    assert "gradient.nii.gz.json' is already there" in capsys.readouterr().err
+    assert not out.exists()
+    assert beside.read_text() == "mine"
+    assert _export(planted_store, patches, *asked, "--group", "scanner", "--overwrite") == 0
+    assert (tmp_path / "gradient.json").read_text() == "a result"
+    about = json.loads(beside.read_text(encoding="utf-8"))
+    cohort = load_cohort(patches, None, planted_store.clinical, id_column="patient_id")
+    axis = axis_of_others(cohort, "P-030", stage="stage", order=ORDER, group="scanner")
+    assert (about["group"], about["axis_sha256"]) == ("scanner", axis.sha256)
+    assert axis.sha256 != axis_of_others(cohort, "P-030", stage="stage", order=ORDER).sha256
 
 
 @pytest.mark.parametrize(

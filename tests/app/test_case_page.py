@@ -159,6 +159,11 @@ def test_the_stage_axis_map_tells_its_parts(case_page: Open, patches: Study) -> 
     assert shown["Share of the spread"] == f"{share:.0%}"
     assert "a negative control in which nothing was learnt" in words(at)  # nobody takes it for a finding
     assert "learnt from 15 patients, without this patient" in words(at)
+    grouped = axis_of_others(cohort, "P-030", stage="stage", order=ORDER, group="scanner")
+    score = float(grouped.scores(cohort.X[10][None])[0])
+    assert f"{score:+.3f}" != shown["Score"]
+    within = fine(case_page(patches, case="P-030", shows="patches", patches="stage", group="scanner"))
+    assert {m.label: m.value for m in within.metric}["Score"] == f"{score:+.3f}"
     strongest = at.dataframe[0].value
     assert strongest["stages"].abs().is_monotonic_decreasing
     assert at.download_button(key="stage-axis-nifti")

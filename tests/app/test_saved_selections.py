@@ -37,6 +37,16 @@ def test_a_selection_comes_back_as_it_was_saved(config: AppConfig) -> None:
         load(config, "odd ones")
 
 
+def test_saving_one_leaves_the_cohorts_that_are_in_memory(config: AppConfig) -> None:
+    from app.loaders import store_stamp
+
+    before = store_stamp(config.store)
+    assert {Path(name).name.split("-")[0] for name, _, _ in before} >= {"spec.json", "part"}
+    save(config, _chosen("a new one"))
+    assert store_stamp(config.store) == before
+    delete(config, "a new one")
+
+
 @pytest.mark.parametrize("name", ["", "  ", "x" * 61, "two\nlines"])
 def test_a_name_of_no_use_is_refused(config: AppConfig, name: str) -> None:
     with pytest.raises(InputError, match="1 to 60"):
