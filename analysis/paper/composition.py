@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.paper.printing import About, bitmap, split_root
+from analysis.paper.printing import About, bitmap, named_pdf
+from analysis.paper.svg import renamed_ids, split_root
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,15 @@ class Drawn:
 def joined_svg(frame: bytes, panels: Sequence[Drawn]) -> bytes:
     """The frame's SVG with the panels' drawings in it; ids get the panel's letter, so that no two are the same."""
     root, rest = split_root(frame)
-    inner = []
-    for p in panels:
-        _, body = split_root(p.data)
-        body = body[: body.rindex("</svg>")]
-        inner.append(f'<g transform="translate({p.x:.4f},{p.y:.4f})">{_own_ids(body, p.letter)}</g>')
     end = rest.rindex("</svg>")
-    return (root + rest[:end] + "".join(inner) + rest[end:]).encode("utf-8")
+    return (root + rest[:end] + "".join(map(_placed, panels)) + rest[end:]).encode("utf-8")
 
 
-def _own_ids(svg: str, letter: str) -> str:
-    """Every id, and every reference to one, with the letter before it."""
-    svg = re.sub(r'(\sid=")', rf"\1{letter}-", svg)
-    svg = re.sub(r"(url\((?:'|\"|&quot;|&#39;)?#)", rf"\1{letter}-", svg)
-    return re.sub(r'((?:xlink:)?href="#)', rf"\1{letter}-", svg)
+def _placed(p: Drawn) -> str:
+    """The panel's drawing, without its root, at its place."""
+    _, body = split_root(p.data)
+    body = renamed_ids(body[: body.rindex("</svg>")], lambda _, old: f"{p.letter}-{old}")
+    return f'<g transform="translate({p.x:.4f},{p.y:.4f})">{body}</g>'
 
 
 def joined_pdf(frame: bytes, panels: Sequence[Drawn], *, about: About) -> bytes:
@@ -51,14 +46,7 @@ def joined_pdf(frame: bytes, panels: Sequence[Drawn], *, about: About) -> bytes:
         up = float(page.cropbox.top) - float(one.cropbox.top) - p.y * 72 / 96
         page.merge_transformed_page(one, Transformation().translate(across, up))
     page.compress_content_streams()
-    writer.metadata = {
-        "/Title": about.title,
-        "/Subject": f"{'Synthetic data. ' if about.synthetic else ''}Research use only.",
-        "/Creator": "FlexiCT Atlas",
-    }
-    buffer = io.BytesIO()
-    writer.write(buffer)
-    return buffer.getvalue()
+    return named_pdf(writer, about)
 
 
 def joined_bitmap(frame: bytes, panels: Sequence[Drawn], kind: str, *, dpi: int) -> bytes:

@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis.paper.svg import split_root
 from analysis.plots.theme import MM, duplicate
 from flexict_core.errors import FigureExportError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from pypdf import PdfWriter
 
     from analysis.figure_browser import FigureBrowser
 
@@ -72,15 +74,6 @@ def svg_in_mm(svg: bytes, width: float, height: float) -> bytes:
     return (sized + rest).encode("utf-8")
 
 
-def split_root(svg: bytes) -> tuple[str, str]:
-    """The opening tag of an SVG, and all that follows. Raises FigureExportError where there is none."""
-    text = svg.decode("utf-8")
-    root = re.match(r"<svg[^>]*>", text)
-    if root is None:
-        raise FigureExportError("the browser returned no SVG: try again")
-    return root[0], text[root.end() :]
-
-
 def exact_page(pdf: bytes, width: float, height: float, *, about: About) -> bytes:
     """Cut the page to its exact size (in CSS pixels) from the upper left; name it, without the time of day."""
     from pypdf import PdfReader, PdfWriter
@@ -93,10 +86,14 @@ def exact_page(pdf: bytes, width: float, height: float, *, about: About) -> byte
     box = RectangleObject((0, top - height * points, width * points, top))
     for name in ("mediabox", "cropbox", "trimbox", "bleedbox", "artbox"):
         setattr(page, name, box)
-    synthetic = "Synthetic data. " if about.synthetic else ""
+    return named_pdf(writer, about)
+
+
+def named_pdf(writer: PdfWriter, about: About) -> bytes:
+    """The bytes of a PDF that says what it is, without the time of day: the same pages give the same file."""
     writer.metadata = {
         "/Title": about.title,
-        "/Subject": f"{synthetic}Research use only.",
+        "/Subject": f"{'Synthetic data. ' if about.synthetic else ''}Research use only.",
         "/Creator": "FlexiCT Atlas",
     }
     buffer = io.BytesIO()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from analysis.paper.svg import renamed_ids
+
 if TYPE_CHECKING:
     from analysis.report.characteristics import Cell, Characteristics
 
@@ -168,15 +170,7 @@ def inline_svg(svg: str, *, stem: str, label: str) -> Markup:
     body = re.sub(
         r'\sclass="[^"]*"', "", svg[svg.index("<svg") :]
     )  # plotly names traces at random; no style uses it
-    ids = list(dict.fromkeys(re.findall(r'\bid="([^"]+)"', body)))
-    own = {old: f"{stem}-{i}" for i, old in enumerate(ids)}
-
-    def renamed(match: re.Match[str]) -> str:
-        return match[1] + own.get(match[2], match[2]) + match[3]
-
-    body = re.sub(r'(\bid=")([^"]+)(")', renamed, body)
-    body = re.sub(r"(url\((?:&quot;|['\"])?#)([^)'\"&]+)((?:&quot;|['\"])?\))", renamed, body)
-    body = re.sub(r'((?:xlink:)?href="#)([^"]+)(")', renamed, body)
+    body = renamed_ids(body, lambda i, _: f"{stem}-{i}")
     if 'role="img"' not in body[: body.index(">")]:
         body = body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
     return Markup(body)  # drawn by this project, its texts escaped by the drawing

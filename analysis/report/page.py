@@ -141,16 +141,10 @@ def page_pdf(html: str, *, title: str, synthetic: bool) -> bytes:
     from pypdf import PdfReader, PdfWriter
 
     from analysis.figure_browser import FigureBrowser, current_browser
+    from analysis.paper.printing import About, named_pdf
 
     with ExitStack() as stack:
         browser = current_browser() or stack.enter_context(FigureBrowser())
         printed = browser.printed(html)
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(printed)))
-    writer.metadata = {
-        "/Title": title,
-        "/Subject": f"{'Synthetic data. ' if synthetic else ''}Research use only.",
-        "/Creator": "FlexiCT Atlas",
-    }
-    buffer = io.BytesIO()
-    writer.write(buffer)
-    return buffer.getvalue()
+    return named_pdf(writer, About(title, synthetic))
