@@ -99,7 +99,8 @@ class View:
     patches: str | None = None
     window: str | None = None
     at: str | None = None
-    level: str | None = None  # case: where the similar cases are cut, whether only matched ones are met, how many
+    # case: where the similar cases are cut, whether only matched ones are met, how many
+    level: str | None = None
     matched: str | None = None
     count: str | None = None
 
