@@ -25,6 +25,7 @@ seed: 0
 # A section is asked for by its name alone; leave out what you do not ask.
 audit:
   permutations: 999
+  # near_images: true             # read every CT again and look for two that are nearly the same
 project:                          # the map
   method: umap                    # umap, pca or tsne
 gradient:
