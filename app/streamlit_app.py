@@ -35,7 +35,8 @@ _STYLE = """<style>
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .85}  /* Streamlit's own grey is too faint to be read */
 </style>"""
 _STYLE_DARK = """<style>  /* the dark theme's blue carries white text; as text it is too dark itself */
-[data-variant="segmented_control"][data-selected="true"] p, [role="tab"][aria-selected="true"] p {color: #8EC7F5}
+[data-variant="segmented_control"][data-selected="true"] p, [role="tab"][aria-selected="true"] p,
+[data-testid="stSliderThumbValue"] p {color: #8EC7F5}
 </style>"""
 
 

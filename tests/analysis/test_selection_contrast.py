@@ -35,6 +35,7 @@ def cohort(rng: np.random.Generator) -> Cohort:
     return Cohort(
         X=X, patient_id=table["pid"].to_numpy(dtype=object), table=table,
         rows=pd.DataFrame({"patient_id": table["pid"]}), lost=pd.DataFrame(), id_column="pid", name="planted",
+        feature_names=None,
     )  # fmt: skip
 
 
