@@ -189,9 +189,9 @@ def _slice_slider(case: CtCase, plane: str, name: str) -> None:
     key = _slice_key(plane, name)
     st.session_state.setdefault(key, crosshair(case, name)[axis])
     if count > 1:
-        st.select_slider(
-            f"{plane.capitalize()} slice", range(count), key=key, format_func=partial(_said, case, plane)
-        )
+        # words made now: Streamlit keeps the function of every slider it ever drew, and with it what it holds
+        said = tuple(_said(case, plane, index) for index in range(count))
+        st.select_slider(f"{plane.capitalize()} slice", range(count), key=key, format_func=said.__getitem__)
 
 
 def _said(case: CtCase, plane: str, index: int) -> str:
