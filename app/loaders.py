@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analysis.audit import AuditResult
     from analysis.clusters import ClusterResult
     from analysis.cohort import Cohort
+    from analysis.gallery import Gallery
     from analysis.plots.projection import Colouring
     from analysis.probe import ProbeResult
     from analysis.projection import Method, ProjectionResult
@@ -214,7 +215,15 @@ def neighbours(cohort: Cohort, patient: str, k: int) -> NeighbourResult:
 def _neighbours(_cohort: Cohort, key: tuple[str, ...], patient: str, k: int) -> NeighbourResult:
     from analysis import search
 
-    return search(_cohort, patient, k=k)
+    return search(_gallery(_cohort, key), patient, k=k)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _gallery(_cohort: Cohort, key: tuple[str, ...]) -> Gallery:
+    """The cohort made ready for many searches; a large one keeps its index."""
+    from analysis.gallery import open_gallery
+
+    return open_gallery(_cohort, patient_id=None)
 
 
 def retrieval(cohort: Cohort, label: str, match: tuple[str, ...]) -> RetrievalResult:

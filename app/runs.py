@@ -158,9 +158,11 @@ def run_retrieve(
 ) -> Result:
     """Retrieval metrics of a label, neighbours of patients or of a text, or both, with their files in `out`."""
     from analysis import retrieval_metrics, search, search_by_text
+    from analysis.gallery import open_gallery
 
     data = list(cohorts) if len(cohorts) > 1 else cohorts[0]
-    found = [search(data, query, k=k, rrf_k=rrf_k) for query in queries]
+    gallery = open_gallery(data, patient_id=None) if queries else None
+    found = [] if gallery is None else [search(gallery, query, k=k, rrf_k=rrf_k) for query in queries]
     if text is not None and encode_text is not None:
         found.append(search_by_text(cohorts[0], text, encode_text=encode_text, k=k))
     if label is None and len(found) != 1:
