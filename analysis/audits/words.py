@@ -34,7 +34,8 @@ def verdict(
     readable = [f.name for f in fields if f.verdict != NOT_SHOWN]
     if confounders:
         parts.append(
-            f"{_named(confounders)} can be read from the embedding and {_go(confounders)} with {label}: adjust for them"
+            f"{_named(confounders)} can be read from the embedding and {_go(confounders)} with {label}: adjust for "
+            f"{'it' if len(confounders) == 1 else 'them'}"
         )
     elif readable:
         against = f", none of them shown to go with {label}" if label else ""
