@@ -57,10 +57,7 @@ def trend_test(
     """
     scores = axis.scores(d.centred(d.codes))
     observed = float(concordance(scores, d.codes, d.n_stages, groups=d.groups))
-    null = np.empty(0)
-    for size in chunks(d.n, permutations):
-        drawn = permuted_columns(d.codes, size, rng, groups=d.groups)
-        null = np.append(null, concordance(axis.scores(d.centred(drawn)), drawn, d.n_stages, groups=d.groups))
+    null = trend_null(axis, d, permutations=permutations, rng=rng)
     contrasts = StageContrasts.of(d, _compared_pairs(scores, d))
     learning = learning_curve(axis, d, rng=rng, null=null, contrasts=contrasts)
     variance = score_concordance_model(observed, scores, d.codes, learning=learning.at, groups=d.groups)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
+from analysis.gradient.comparison import holm_adjusted
 from analysis.probes.learners import fit_path, grid
 from analysis.probes.metrics import BOUNDS, LOWER_IS_BETTER, METRICS, PRIMARY, measure, primary
 from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
@@ -135,18 +135,8 @@ def differences(
     ]
     return tuple(
         Difference(a, b, name, gap, subsample_interval(gap, values), p, corrected)
-        for (a, b, gap), values, p, corrected in zip(pairs, apart, ps, holm(ps), strict=True)
+        for (a, b, gap), values, p, corrected in zip(pairs, apart, ps, holm_adjusted(ps), strict=True)
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Scand. J. Stat. 6 (1979) 65)."""
-    order = np.argsort(p_values)
-    out, highest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        out[i] = highest
-    return out
 
 
 def published(X: np.ndarray, q: Question, nested_result: Crossed) -> Published:

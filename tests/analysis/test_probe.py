@@ -19,10 +19,10 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 from statsmodels.stats.multitest import multipletests
 
 from analysis import probe
+from analysis.gradient.comparison import holm_adjusted
 from analysis.plots import probe as plots
 from analysis.probes import metrics as m
 from analysis.probes import subsamples
-from analysis.probes.estimates import holm
 from analysis.probes.learners import fit_path, logistic_path, proportional_odds_path, ridge_path
 from analysis.probes.nested import Question, fold_assignment, nested, refits
 from flexict_core.errors import AnalysisError
@@ -252,7 +252,7 @@ def test_refits_permute_whole_outcomes(rng: np.random.Generator) -> None:
 
 def test_holm_is_that_of_statsmodels(rng: np.random.Generator) -> None:
     p = rng.random(9) ** 3
-    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-12)
+    np.testing.assert_allclose(holm_adjusted(p), multipletests(p, method="holm")[1], atol=1e-12)
 
 
 @pytest.mark.parametrize(
