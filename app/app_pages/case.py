@@ -9,7 +9,6 @@ import numpy as np
 import streamlit as st
 
 from app import loaders, state
-from app.case_loaders import Asked, specification
 from app.components.case_upload import choose_upload, embed_upload
 from app.components.case_words import choose_words, found_by_words, say_no_words, why_no_words
 from app.components.ct_planes import WINDOWS
@@ -18,6 +17,7 @@ from app.components.neighbours import Query, shown_value
 from app.components.plain_text import literal
 from app.components.similar_cases import show_similar, told_first
 from app.components.tables import show_table
+from app.loaders.cases import Asked, specification
 from flexict_core.encoders.stored import weights_caution
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import case_loaders, uploads
+from app import uploads
 from app.components.plain_text import literal
+from app.loaders import cases
 from flexict_core.errors import FlexictError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def choose_upload() -> UploadedCt | None:
         st.button(
             "Remove this CT",
             icon=":material/delete:",
-            on_click=case_loaders.forget_upload,
+            on_click=cases.forget_upload,
             key="upload-remove",
         )
         drawn = "without a mask" if held.case.mask is None else "with a mask"
@@ -70,7 +71,7 @@ def choose_upload() -> UploadedCt | None:
 def embed_upload(cohort: Cohort, upload: UploadedCt) -> np.ndarray | None:
     """Its vector in the chosen embedding, or None and why there is none. Says where it is not comparable."""
     try:
-        vector = case_loaders.upload_vector(cohort, upload)
+        vector = cases.upload_vector(cohort, upload)
     except FlexictError as error:
         name = literal(cohort.encoder or cohort.embedding_id)
         st.info(
@@ -79,7 +80,7 @@ def embed_upload(cohort: Cohort, upload: UploadedCt) -> np.ndarray | None:
         )
         return None
     if upload.case.mask is None and (cohort.rows["mask"].astype(str) != "").any():
-        spec = case_loaders.specification(cohort)
+        spec = cases.specification(cohort)
         if spec.get("recipe") == "native":
             st.warning(
                 "The store's cases were described within their tumour masks, this CT without one as a whole body: its "

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import case_loaders, loaders, state
+from app import loaders, state
 from app.components.plain_text import literal
+from app.loaders import cases
 from flexict_core.errors import FlexictError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _found(_cohort: Cohort, key: tuple[str, ...], text: str, k: int) -> Neighbou
 
 def _encoder(cohort: Cohort) -> VolumeEncoder:
     places = tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("FLEXICT_")))
-    return _load(case_loaders.specification(cohort), cohort.embedding_id, places)
+    return _load(cases.specification(cohort), cohort.embedding_id, places)
 
 
 @st.cache_resource(show_spinner="Loading the text model…", max_entries=1)

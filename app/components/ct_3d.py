@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import case_loaders
 from app.components.ct_viewer import crosshair
+from app.loaders import cases
 from app.volume_view.component import Look, show_volume
 
 if TYPE_CHECKING:
-    from app.case_loaders import Asked
+    from app.loaders.cases import Asked
 
 # HU that is invisible below, white above
 _TISSUES = {"Body": (-350.0, 500.0), "Bone": (150.0, 1000.0), "Airways and lung": (-950.0, -300.0)}
@@ -19,7 +19,7 @@ _TISSUES = {"Body": (-350.0, 500.0), "Bone": (150.0, 1000.0), "Airways and lung"
 
 def show_3d(asked: Asked) -> None:
     """Volume rendering by NiiVue, cut open from the front so that the tumour can be seen."""
-    case, scene = asked.case, case_loaders.scene(asked)
+    case, scene = asked.case, cases.scene(asked)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         tissue = st.segmented_control(
             "Shows", list(_TISSUES), default="Body", key="volume-tissue", required=True

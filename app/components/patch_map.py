@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from app import case_loaders, loaders, state
+from app import loaders, state
 from app.components.ct_viewer import show_ct
 from app.components.patch_colours import Scale, axis_overlay, pca_overlay, similarity_overlay
 from app.components.plain_text import literal
 from app.components.plane_overlay import Overlay, Voxel
 from app.components.tables import show_table
+from app.loaders import cases
 from flexict_core.errors import FlexictError, InputError
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
     from analysis.gradient.transport import StageAxis
     from analysis.stage_axis_map import StageAxisMap
-    from app.case_loaders import Asked
     from app.components.ct_planes import CtCase
+    from app.loaders.cases import Asked
     from flexict_core.encoders.token_map import TokenMap
 
 MAPS = {"pca": "PCA colours", "similar": "Similarity to a point", "stage": "Stage axis"}
@@ -43,12 +44,12 @@ def show_patch_maps(cohort: Cohort, asked: Asked) -> None:
     """The planes under a map of choice; without patches or weights, the planes and what can be said instead."""
     from flexict_core.encoders.stored import weights_caution
 
-    spec = case_loaders.specification(cohort)
+    spec = cases.specification(cohort)
     if not spec.get("patch_size"):
         _without_patches(cohort, asked)
         return
     try:
-        tokens = case_loaders.tokens(cohort, asked)
+        tokens = cases.tokens(cohort, asked)
     except FlexictError as error:
         st.info(
             f"No patch map: {literal(error)}. A map is made anew from the CT, which needs the encoder's weights.",
@@ -157,7 +158,7 @@ def _axis(cohort: Cohort, asked: Asked) -> StageAxis:
         raise InputError(
             "no stage with an order is known: choose both on the Stage gradient page, then come back"
         )
-    return case_loaders.axis(cohort, asked.patient, stage=stage, order=tuple(order), group=state.view().group)
+    return cases.axis(cohort, asked.patient, stage=stage, order=tuple(order), group=state.view().group)
 
 
 def _show_parts(cohort: Cohort, found: StageAxisMap, axis: StageAxis, *, apart: bool) -> None:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app import case_loaders, loaders, state
+from app import loaders, state
 from app.components.neighbours import Cards, Query, Window, reasons, show_neighbours
 from app.components.plain_text import literal
 from app.components.same_level import LEVELS, LEVELS_SAID
 from app.components.tables import show_table
 from app.exhibits import keep_exhibit
+from app.loaders import cases
 from flexict_core.errors import FlexictError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def show_similar(
         found = (
             find(k)
             if match is None or query.patient is None
-            else case_loaders.matched(cohort, query.patient, match=match, k=k)
+            else cases.matched(cohort, query.patient, match=match, k=k)
         )
     except FlexictError as error:
         st.info(literal(error), icon=":material/person_search:")
@@ -115,9 +116,7 @@ def _reasons(cohort: Cohort, query: Query, found: NeighbourResult) -> tuple[dict
         return None if query.vector is None else (reasons(cohort, query.vector, None, patients), None)
     from analysis.match_reasons import ranks_across
 
-    ranks = ranks_across(
-        case_loaders.scales(state.AppConfig.from_environment(), cohort), query.patient, patients
-    )
+    ranks = ranks_across(cases.scales(state.AppConfig.from_environment(), cohort), query.patient, patients)
     return reasons(cohort, query.patient, ranks, patients), ranks
 
 

@@ -44,7 +44,7 @@ class Asked:
 
 def specification(cohort: Cohort) -> dict[str, Any]:
     """What the chosen embedding was made with."""
-    from flexict_core.store_format import read_spec
+    from flexict_core.store.format import read_spec
 
     return read_spec(cohort.store / cohort.embedding_id) if cohort.store is not None else {}
 

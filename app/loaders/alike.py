@@ -1,0 +1,33 @@
+"""Patients near one patient in the embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.loaders.cohorts import cohort_key
+
+if TYPE_CHECKING:
+    from analysis.cohort import Cohort
+    from analysis.gallery import Gallery
+    from analysis.retrieval import NeighbourResult
+
+
+def neighbours(cohort: Cohort, patient: str, k: int) -> NeighbourResult:
+    return _neighbours(cohort, cohort_key(cohort), patient, k)
+
+
+@st.cache_resource(show_spinner="Searching for similar cases…", max_entries=256)
+def _neighbours(_cohort: Cohort, key: tuple[str, ...], patient: str, k: int) -> NeighbourResult:
+    from analysis import search
+
+    return search(_gallery(_cohort, key), patient, k=k)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _gallery(_cohort: Cohort, key: tuple[str, ...]) -> Gallery:
+    """The cohort made ready for many searches; a large one keeps its index."""
+    from analysis.gallery import open_gallery
+
+    return open_gallery(_cohort, patient_id=None)
