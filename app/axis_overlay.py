@@ -50,7 +50,7 @@ def write_overlay(
     from analysis.stage_axis_map import axis_of_others, stage_axis_map, why_no_map
     from flexict_core.encoders.stored import encoder_of, weights_caution
     from flexict_core.io.write import write_nifti
-    from flexict_core.store_format import read_spec
+    from flexict_core.store.format import read_spec
 
     with_ending(out, ".nii.gz")
     beside = out.with_name(out.name + ".json")  # not gradient.json for gradient.nii.gz: that is a result

@@ -12,10 +12,10 @@ import numpy as np
 
 from flexict_core.manifest import Manifest, RejectedRow, as_rejected
 from flexict_core.prepare_row import Outcome
-from flexict_core.store_format import QUARANTINE, Key
-from flexict_core.store_index import read_index, read_vectors
-from flexict_core.store_known import keys_of
-from flexict_core.store_writer import EmbeddingWriter
+from flexict_core.store.format import QUARANTINE, Key
+from flexict_core.store.index import read_index, read_vectors
+from flexict_core.store.known import keys_of
+from flexict_core.store.writer import EmbeddingWriter
 
 FLUSH_S, MOST_S = 2.0, 120.0
 

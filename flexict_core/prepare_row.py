@@ -24,7 +24,7 @@ from flexict_core.errors import (
 from flexict_core.intake.pseudonyms import is_pseudonym, without_uids
 from flexict_core.manifest import ManifestRow, resolve_inside
 from flexict_core.source_files import file_sha256s, file_state, source_sha256, source_stat, wanted_series
-from flexict_core.store_known import KnownRow
+from flexict_core.store.known import KnownRow
 
 if TYPE_CHECKING:
     from flexict_core.encoders.base import Encoder

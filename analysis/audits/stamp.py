@@ -37,7 +37,7 @@ def stamp_path(cohort: Cohort) -> Path | None:
 
 def write_stamp(cohort: Cohort, result: AuditResult) -> Path | None:
     """Keep the verdict beside the store. Raises StoreError where it cannot be written."""
-    from flexict_core.store_format import write_whole
+    from flexict_core.durable import write_whole
 
     path = stamp_path(cohort)
     if path is None:

@@ -23,7 +23,7 @@ from analysis.report.records import RECORD, Record, code_sha256, read_record, sa
 from analysis.report.sections import plan
 from analysis.results import SCHEMA_VERSION, library_versions
 from flexict_core.errors import FigureExportError, InputError
-from flexict_core.store_format import read_spec
+from flexict_core.store.format import read_spec
 
 
 @dataclass(frozen=True, kw_only=True)

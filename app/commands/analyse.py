@@ -299,7 +299,7 @@ def _words(
 ) -> EncodeText:
     """What places words beside the images of a cohort: the text tower of the weights that embedded them."""
     from flexict_core.encoders.text import words_for
-    from flexict_core.store_format import read_spec
+    from flexict_core.store.format import read_spec
 
     if len(cohorts) > 1:
         raise InputError(f"{asked} needs one --embedding: words have no place in several at once")

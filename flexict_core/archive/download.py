@@ -14,8 +14,8 @@ from flexict_core.archive import UNFINISHED
 from flexict_core.archive.index import series_of
 from flexict_core.archive.plan import ArchivedSeries, FetchPlan, in_words, sources_in
 from flexict_core.archive.transfer import Refused, program, transfer
+from flexict_core.durable import locked, write_whole
 from flexict_core.errors import ArchiveError
-from flexict_core.store_format import locked, write_whole
 
 TABLE, CITATIONS = "series.csv", "citations.txt"
 

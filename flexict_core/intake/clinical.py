@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flexict_core.durable import write_whole
 from flexict_core.errors import InputError
 from flexict_core.intake.pseudonyms import Pseudonyms
-from flexict_core.store_format import write_whole
 from flexict_core.tables import is_missing, listing, nearest, read_table
 
 if TYPE_CHECKING:

@@ -265,8 +265,8 @@ def _weights(home: Path) -> Target:
 
 def _vectors(home: Path) -> Target:
     from flexict_core.store import EmbeddingStore
+    from flexict_core.store.vectors import import_vectors
     from flexict_core.tables import read_table
-    from flexict_core.vectors import import_vectors
 
     file, store = _file(home, "vectors.csv"), EmbeddingStore.create(home / "store-of-vectors")
     sound = b"PatientID,f1,f2,f3\nP1,0.5,1,2\nP2,0.25,3,4e-3\nP3,-1,0,7\n"

@@ -17,7 +17,7 @@ from analysis.report.flow_drawing import PAGE_MM, flow_svg
 from analysis.report.reading import read_study
 from flexict_core.errors import AnalysisError
 from flexict_core.store import EmbeddingStore
-from flexict_core.store_format import read_spec
+from flexict_core.store.format import read_spec
 from tests.analysis.report.conftest import ALL, TAG, config_of, run
 
 

@@ -15,8 +15,8 @@ from flexict_core.archive import download as downloads
 from flexict_core.archive import plan as plans
 from flexict_core.archive.download import FetchReport, download
 from flexict_core.archive.plan import plan_fetch
+from flexict_core.durable import locked
 from flexict_core.errors import ArchiveError, InputError
-from flexict_core.store_format import locked
 from tests.small_archive import Bucket
 
 CT_P1 = "lung_small/P-1/1.2.1.1/CT_1.2.3.0"

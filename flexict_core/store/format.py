@@ -1,10 +1,10 @@
-"""How an embedding lies on disk, and the few operations on files that keep it whole.
+"""How an embedding lies on disk.
 
 `<store>/<embedding_id>/spec.json`, `part-*.parquet` and `quarantine.parquet`. Parts are immutable and have
 unique names; a file comes into being under a temporary name, is synced, then renamed. So a process may be
 killed at any moment and several may write at once. Where a row occurs twice (a changed image embedded again,
 two writers on the same rows, a merge cut short), the one with the higher (generation, part name, position) is
-the row (`store_index`).
+the row (`store.index`).
 
 Two numbers say how old a store is. `format_version` is part of the embedding_id: it changes when the same spec
 would mean other numbers. `layout` is how rows lie in parts: older layouts are read as they are and brought up to
@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flexict_core.durable import write_whole
 from flexict_core.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ QUARANTINE_COLUMNS = ("row", *KEY, "file", "reason", "image", "mask", "root", "m
 # Told by the encoder for people to read; they do not change a number, so they do not change the embedding_id.
 DESCRIPTIVE = frozenset({"licence", "description", "name", "embedding_id", "layout"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_TEMPORARY = ".tmp-"
-_STRAY_AFTER_S = 3600.0
 _ROW_GROUP_BYTES = 4 * 2**20  # of vectors: what reading one patient costs
 _READERS = 8  # files opened at once
 
@@ -128,40 +125,6 @@ def _wrong_value(spec: Mapping[str, Any]) -> str:
     if names is not None and not (isinstance(names, list) and len(names) == spec["dim"]):
         return f"feature_names are not {spec['dim']} names"
     return ""
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Make `path` appear at once and whole: temporary name, fsync, rename, fsync of the folder."""
-    temporary = path.parent / f"{_TEMPORARY}{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
-    try:
-        write(temporary)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        why = (
-            os.strerror(error.errno) if error.errno else error
-        )  # Arrow's own message names the temporary file
-        raise StoreError(
-            f"{str(path)!r} cannot be written ({why}): free space or check permissions"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False)
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, "utf-8")
-
-    write_whole(path, write)
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -255,57 +218,3 @@ def read_parts(folder: Path, columns: Sequence[str]) -> list[tuple[Path, pa.Tabl
         except FileNotFoundError:  # another process merged parts between the listing and the reading
             time.sleep(0.05)
     raise StoreError(f"{str(folder)!r} keeps changing while it is read: try again when its writers are done")
-
-
-@contextmanager
-def locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the folder's lock; yields False where another process holds it (and `wait` is off) or locks do not
-    exist.
-
-    The lock only spares work or spoilt quarantine entries: rows are safe without it.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        yield wait
-        return
-    try:
-        handle = (folder / ".lock").open("a")
-    except OSError as error:  # a read-only disk, a folder of someone else's
-        if wait:
-            raise StoreError(
-                f"{str(folder)!r} cannot be written ({error.strerror}): check permissions, or use another store"
-            ) from None
-        yield False
-        return
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
-def sweep_temporary(folder: Path) -> None:
-    """Remove what killed processes left under temporary names; never what a living one is writing."""
-    for stray in folder.glob(f"{_TEMPORARY}*"):
-        host, pid = ([*stray.name.removeprefix(_TEMPORARY).split("-"), "", ""])[:2]
-        with suppress(OSError):
-            dead = host == _host() and pid.isdigit() and not _alive(int(pid))
-            if dead or time.time() - stray.stat().st_mtime > _STRAY_AFTER_S:
-                stray.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flexict_core.durable import locked, sweep_temporary, write_json
 from flexict_core.errors import StoreError
-from flexict_core.store_format import (
+from flexict_core.store.format import (
     FILE_HASHES,
     KEY,
     LAYOUT,
@@ -18,18 +19,15 @@ from flexict_core.store_format import (
     QUARANTINE_COLUMNS,
     SPEC,
     Key,
-    locked,
     new_part,
     part_schema,
     quarantine_schema,
     read_part,
     read_spec,
-    sweep_temporary,
-    write_json,
     write_table,
 )
-from flexict_core.store_index import read_index
-from flexict_core.store_known import KnownRow, KnownRows, keys_of
+from flexict_core.store.index import read_index
+from flexict_core.store.known import KnownRow, KnownRows, keys_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

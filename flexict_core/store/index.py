@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flexict_core.store_format import KEY, damaged_part, open_part, read_parts
+from flexict_core.store.format import KEY, damaged_part, open_part, read_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,8 +1,4 @@
-"""EmbeddingStore: embeddings on Parquet, one folder each, readable by any Parquet tool.
-
-Labels never enter a store; images are referred to by path, never copied. Writing is in `store_writer`, the
-file format in `store_format`, which rows count in `store_index`, vectors made elsewhere in `vectors`.
-"""
+"""EmbeddingStore: what a store holds, listed, found by name, and read."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from flexict_core.errors import StoreError
-from flexict_core.store_format import (
+from flexict_core.store.format import (
     FORMAT_VERSION,
     KEY,
     LAYOUT,
@@ -28,22 +24,11 @@ from flexict_core.store_format import (
     embedding_id,
     read_spec,
 )
-from flexict_core.store_index import Index, read_index, read_vectors
-from flexict_core.store_writer import EmbeddingWriter, read_quarantine
-from flexict_core.vectors import ImportReport, import_vectors
+from flexict_core.store.index import Index, read_index, read_vectors
+from flexict_core.store.writer import EmbeddingWriter, read_quarantine
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "EmbeddingInfo",
-    "EmbeddingStore",
-    "EmbeddingTable",
-    "EmbeddingWriter",
-    "ImportReport",
-    "import_vectors",
-]
-
 
 T = TypeVar("T")
 

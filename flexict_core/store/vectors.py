@@ -11,7 +11,7 @@ from warnings import warn
 import numpy as np
 
 from flexict_core.errors import DataWarning, InputError
-from flexict_core.store_format import KEY
+from flexict_core.store.format import KEY
 from flexict_core.tables import is_missing, listing, nearest
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pytest
 
 from flexict_core.errors import InputError, StoreError
 from flexict_core.store import EmbeddingStore
-from flexict_core.store_format import new_part, part_paths
+from flexict_core.store.format import new_part, part_paths
 
 SPEC = {"encoder": "fake", "checkpoint_sha256": "ab", "recipe": "default", "pooling": "cls", "patch_size": 8}
 
@@ -250,7 +250,7 @@ def test_an_exception_keeps_what_was_added(tmp_path: Path) -> None:
 
 
 def test_strays_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_path: Path) -> None:
-    from flexict_core.store_format import _host
+    from flexict_core.durable import _host
 
     folder = folder_of(filled(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", ""])
@@ -397,7 +397,7 @@ def columns(n: int) -> dict[str, list[Any]]:
 
 
 def test_a_whole_table_is_the_same_as_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import flexict_core.store_writer as store_writer
+    import flexict_core.store.writer as store_writer
 
     monkeypatch.setattr(store_writer, "PART_BYTES", 4 * 3 * 8)  # 8 rows a part
     X = np.random.default_rng(0).normal(size=(30, 3))

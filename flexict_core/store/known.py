@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flexict_core.store_format import KEY, Key
-from flexict_core.store_index import read_index
+from flexict_core.store.format import KEY, Key
+from flexict_core.store.index import read_index
 
 if TYPE_CHECKING:
     import pyarrow as pa
