@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from warnings import warn
 
 from flexict_core.errors import DataWarning, ManifestError
-from flexict_core.tables import is_missing, listing
+from flexict_core.tables import is_missing, listing, why_no_file
 
 if TYPE_CHECKING:
     from flexict_core.io.dicom_geometry import OnGaps
@@ -134,9 +134,9 @@ def resolve_inside(root: str | Path, relative: str | Path) -> Path:
 
 def _read_lines(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
+        columns = ", ".join(REQUIRED)
         raise ManifestError(
-            f"manifest {str(file)!r} {what}: give a CSV file with the columns {', '.join(REQUIRED)}"
+            f"manifest {str(file)!r} {why_no_file(file)}: give a CSV file with the columns {columns}"
         )
     try:
         with file.open(encoding="utf-8-sig", newline="") as handle:

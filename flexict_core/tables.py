@@ -47,6 +47,13 @@ def is_missing(text: str) -> bool:
     return text.strip().casefold() in MISSING
 
 
+def why_no_file(path: Path) -> str:
+    """What to say of a path that is not a file to read: the end of "table 'x' …"."""
+    if path.is_dir():
+        return "is a folder"
+    return "is a device or a pipe, not a file" if path.exists() else "does not exist"
+
+
 def file_sha256(path: str | Path) -> str:
     """Hash of a file's bytes."""
     with Path(path).open("rb") as handle:
@@ -78,8 +85,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """
     file = Path(path)
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise InputError(f"table {str(file)!r} {what}: give the path of a {_KINDS} file")
+        raise InputError(f"table {str(file)!r} {why_no_file(file)}: give the path of a {_KINDS} file")
     kind = file.suffix.lower()
     if kind not in {".csv", ".tsv", ".txt", ".parquet", ".xlsx"}:
         raise InputError(f"table {str(file)!r} is a {kind or 'file without extension'}: save it as {_KINDS}")

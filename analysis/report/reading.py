@@ -17,7 +17,7 @@ import yaml
 
 from analysis.report.study import Study
 from flexict_core.errors import InputError
-from flexict_core.tables import nearest
+from flexict_core.tables import nearest, why_no_file
 
 MOST_BYTES = 1_000_000
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
@@ -35,9 +35,8 @@ def read_study(
 
     file = Path(path)
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
         raise InputError(
-            f"--config {str(file)!r} {what}: write one with flexict report --example > study.yaml"
+            f"--config {str(file)!r} {why_no_file(file)}: write one with flexict report --example > study.yaml"
         )
     data = file.read_bytes()
     values = _plain_yaml(data, file)

@@ -112,6 +112,7 @@ def test_again_it_refuses_and_with_overwrite_names_the_change(
         (("--out", "x"), "--config is missing"),
         (("--config", "x.yaml"), "--out is missing"),
         (("--config", "x.yaml", "--out", "x"), "'x.yaml' does not exist"),
+        (("--config", "/dev/null", "--out", "x"), "'/dev/null' is a device or a pipe, not a file: write one"),
     ],
 )
 def test_a_wrong_call_is_one_line(
