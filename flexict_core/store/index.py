@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -42,11 +42,10 @@ class Index:
         """The columns asked for, of the rows that count, sorted by key."""
         import pyarrow as pa
 
-        held = pa.concat_tables(
-            t if len(live) == t.num_rows else t.take(live)
-            for t, live in zip(self.tables, self.live, strict=True)
-        )
-        place = np.concatenate(self.place)
+        parts = list(zip(self.tables, self.live, self.place, strict=True))
+        parts.sort(key=lambda part: part[2][0] if len(part[2]) else -1)
+        held = pa.concat_tables(t if len(live) == t.num_rows else t.take(live) for t, live, _ in parts)
+        place = np.concatenate([place for _, _, place in parts])
         sorted_already = bool((np.diff(place) > 0).all())
         return held if sorted_already else held.take(np.argsort(place))
 
@@ -71,17 +70,63 @@ class Index:
 def read_index(folder: Path, columns: Sequence[str] = ()) -> Index:
     """The index of an embedding, with some columns beside key and generation."""
     parts = read_parts(folder, list(dict.fromkeys([*KEY, "generation", *columns])))
-    tables = tuple(table for _, table in parts)
-    lengths = [t.num_rows for t in tables]
-    starts = np.cumsum([0, *lengths])
+    paths, tables = tuple(path for path, _ in parts), tuple(table for _, table in parts)
+    order = _order_of_parts(tables)
+    live, place = _by_code(tables) if order is None else _one_after_the_other(tables, order)
+    return Index(paths, tables, live, place)
+
+
+Positions: TypeAlias = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]  # live and place of an Index
+
+
+def _order_of_parts(tables: Sequence[pa.Table]) -> list[int] | None:
+    """The order in which the parts follow on one another, no key in two of them and each part sorted; else None.
+
+    So a closed store lies: all that is to be done is to compare each row with the next.
+    """
+    order = [number for number, table in enumerate(tables) if table.num_rows]
+    if not all(_sorted_without_twins(tables[number]) for number in order):
+        return None
+    ends = {number: [_key_at(tables[number], row) for row in (0, -1)] for number in order}
+    order.sort(key=lambda number: ends[number][0])
+    apart = all(ends[one][1] < ends[other][0] for one, other in pairwise(order))
+    return order if apart else None
+
+
+def _sorted_without_twins(table: pa.Table) -> bool:
+    """Whether each key is greater than the one before it."""
+    import pyarrow.compute as pc
+
+    greater = None
+    for name in reversed(KEY):
+        earlier, later = table[name].slice(0, table.num_rows - 1), table[name].slice(1)
+        here = pc.greater(later, earlier)
+        greater = here if greater is None else pc.or_(here, pc.and_(pc.equal(later, earlier), greater))
+    return pc.all(greater, skip_nulls=False, min_count=0).as_py() is True
+
+
+def _key_at(table: pa.Table, row: int) -> tuple[str, ...]:
+    return tuple(table[name][row].as_py() for name in KEY)  # str is ordered as its UTF-8 bytes are
+
+
+def _one_after_the_other(tables: Sequence[pa.Table], order: Sequence[int]) -> Positions:
+    live = tuple(np.arange(t.num_rows) for t in tables)
+    place, start = list(live), 0
+    for number in order:
+        place[number] = live[number] + start
+        start += len(live[number])
+    return live, tuple(place)
+
+
+def _by_code(tables: Sequence[pa.Table]) -> Positions:
+    starts = np.cumsum([0, *(t.num_rows for t in tables)])
     code = _codes(tables)  # [n], equal for equal keys and in their order
     kept = _newest(code, tables)
     rank = np.empty(len(kept), np.int64)
     rank[np.argsort(code[kept], kind="stable")] = np.arange(len(kept))
     bounds = np.searchsorted(kept, starts)
     live = tuple(kept[a:b] - start for a, b, start in zip(bounds[:-1], bounds[1:], starts[:-1], strict=True))
-    place = tuple(rank[a:b] for a, b in pairwise(bounds))
-    return Index(tuple(path for path, _ in parts), tables, live, place)
+    return live, tuple(rank[a:b] for a, b in pairwise(bounds))
 
 
 def read_vectors(index: Index, dim: int, *, features: Sequence[int] | None = None) -> np.ndarray:
