@@ -63,8 +63,13 @@ def readability(
     rows: list[Readability] = []
     skipped: list[str] = []
     fits: dict[bytes, CrossFit] = {}
-    for name in fields.columns[:MOST_FIELDS]:
+    for name in fields.columns:
+        if len(rows) == MOST_FIELDS:
+            skipped.append(f"{name}: only the first {MOST_FIELDS} fields are read")
+            continue
         kept, target, kind, why = _target(fields[name])
+        if not why and kind == "number" and _is_a_dimension(X[kept], target):
+            why = "is a dimension of the embedding itself"
         if why:
             skipped.append(f"{name}: {why}")
             continue
@@ -90,13 +95,16 @@ def readability(
                 levels,
             )
         )
-    skipped += [
-        f"{name}: only the first {MOST_FIELDS} fields are read" for name in fields.columns[MOST_FIELDS:]
-    ]
     holm = holm_adjusted([r.p_value for r in rows])
     return tuple(Readability(**{**vars(r), "p_holm": h}) for r, h in zip(rows, holm, strict=True)), tuple(
         skipped
     )
+
+
+def _is_a_dimension(X: np.ndarray, target: np.ndarray) -> bool:
+    """Whether a column of X [n, d] holds the same numbers, to single precision."""
+    alike = np.isclose(X[0], target[0], rtol=1e-6, atol=0.0)
+    return bool(np.isclose(X[:, alike], target[:, None], rtol=1e-6, atol=0.0).all(axis=0).any())
 
 
 def _target(column: pd.Series) -> tuple[np.ndarray, np.ndarray, str, str]:

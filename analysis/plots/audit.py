@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.audits.result import CONFOUNDS, READABLE
 from analysis.gradient.words import p_text
-from analysis.plots.forest import ForestRow, forest, forest_source
+from analysis.plots.forest import ForestRow, forest, forest_source, not_drawn, that_fit
 from analysis.plots.theme import FAINT, PT, Width, decimal, finish, shown
 from flexict_core.errors import AnalysisError
 
@@ -35,8 +35,7 @@ def ledger_forest(result: AuditResult, *, width: Width = "single") -> go.Figure:
         f"Squares: readable{goes}. Circles: readable. Diamonds: not shown." if result.label
         else "Circles: readable. Diamonds: not shown.",
     ]  # fmt: skip
-    if (more := len(result.fields) - _MOST_ROWS) > 0:
-        notes.append(f"{more} less readable fields are in the table.")
+    notes += not_drawn(len(result.fields), rows, "less readable fields")
     caption = f"Recorded fields as the embedding of {result.n} patients tells them. {' '.join(notes)}"
     return finish(fig, result.provenance, name="audit_ledger", notes=notes, caption=caption)
 
@@ -49,18 +48,20 @@ def ledger_forest_source(result: AuditResult) -> pd.DataFrame:
 def _ledger_rows(result: AuditResult) -> list[ForestRow]:
     if not result.fields:
         raise AnalysisError("no recorded field was read from this embedding: there is no ledger to draw")
-    return [
-        ForestRow(
-            f.name,
-            f.strength,
-            f.strength_ci,
-            f.n,
-            f.p_holm,
-            _remark(f, result.draws),
-            _KINDS.get(f.verdict, 2),
-        )
-        for f in result.fields[:_MOST_ROWS]
-    ]
+    return that_fit(
+        [
+            ForestRow(
+                f.name,
+                f.strength,
+                f.strength_ci,
+                f.n,
+                f.p_holm,
+                _remark(f, result.draws),
+                _KINDS.get(f.verdict, 2),
+            )
+            for f in result.fields[:_MOST_ROWS]
+        ]
+    )
 
 
 def _remark(f: FieldRow, draws: int) -> str:
@@ -80,6 +81,7 @@ def left_out_forest(result: AuditResult, *, width: Width = "single") -> go.Figur
         f"Dashed: cross-validated over all patients ({groups.pooled:.3f}). Each {shown(groups.column)} is ordered "
         f"by an axis learnt on the others. p: the fall, against {groups.draws} redraws of groups of the same "
         "sizes; Holm's correction over the groups. No interval is shown: none is known to cover.",
+        *not_drawn(sum(r.left_out is not None for r in groups.rows) + 1, rows, "groups"),
     ]
     caption = (
         f"What {shown(groups.label)} loses when a {shown(groups.column)} is left out: {groups.pooled:.3f} becomes "
@@ -109,4 +111,4 @@ def _group_rows(result: AuditResult) -> list[ForestRow]:
         for r in groups.rows
         if r.left_out is not None
     ]  # fmt: skip
-    return [everyone, *rows[:_MOST_ROWS]]
+    return that_fit([everyone, *rows])

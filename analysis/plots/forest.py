@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from analysis.results import Interval
 
 _LABEL_MM = 28.0
+_PANEL_MM = 120.0  # rows beyond it are left to the table, so that figure, notes and title stay on a page
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ def forest(
     hover: str = "%{x:.3f}",
 ) -> go.Figure:
     """The figure without its notes (`theme.finish` adds them); `nothing` is where the line stands."""
-    parts = [[*_label_lines(r.label), *([f"n = {r.n}"] if r.n else [])] for r in rows]
+    parts = _parts(rows)
     left = max(text_mm(line, TICK_PT) for lines in parts for line in lines) + 4
     right = max(
         [3.0, *(text_mm(r.remark, TICK_PT) + 3 for r in rows if r.remark), text_mm(heading, TICK_PT) + 3]
     )
-    panel = 4 + len(rows) * (2 + 2.8 * max(map(len, parts)))
+    panel = _panel_mm(parts)
     fig = blank(
         width=width,
         panel_mm=panel,
@@ -106,6 +107,30 @@ def forest(
             type="log", tickvals=[0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 16], minor={"ticks": ""}
         )
     return fig
+
+
+def that_fit(rows: Sequence[ForestRow]) -> list[ForestRow]:
+    """The first rows, as many as a page holds: long names take several lines each."""
+    parts = _parts(rows)
+    kept = len(rows)
+    while kept > 1 and _panel_mm(parts[:kept]) > _PANEL_MM:
+        kept -= 1
+    return list(rows[:kept])
+
+
+def not_drawn(total: int, rows: Sequence[ForestRow], what: str = "rows") -> list[str]:
+    """The note of a figure that shows fewer rows than there are."""
+    more = total - len(rows)
+    return [f"{more} more {what} {'are' if more > 1 else 'is'} in the table."] if more > 0 else []
+
+
+def _parts(rows: Sequence[ForestRow]) -> list[list[str]]:
+    """The lines at the left of every row."""
+    return [[*_label_lines(r.label), *([f"n = {r.n}"] if r.n else [])] for r in rows]
+
+
+def _panel_mm(parts: Sequence[Sequence[str]]) -> float:
+    return 4 + len(parts) * (2 + 2.8 * max(map(len, parts)))
 
 
 def _label_lines(label: str) -> list[str]:

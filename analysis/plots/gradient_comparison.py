@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.gradient.words import p_text
-from analysis.plots.forest import ForestRow, forest, forest_source
+from analysis.plots.forest import ForestRow, forest, forest_source, not_drawn, that_fit
 from analysis.plots.theme import Width, finish, shown
 from flexict_core.errors import AnalysisError
 
@@ -39,8 +39,9 @@ def comparison_forest_source(result: StageGradientResult) -> pd.DataFrame:
 def differences_forest(result: StageGradientResult, *, width: Width = "single") -> go.Figure:
     """Paired differences of concordance between every two."""
     c = _comparison(result)
+    rows = _pairs(c)
     fig = forest(
-        _pairs(c),
+        rows,
         title="Difference of concordance,<br>first − second",
         nothing=0.0,
         width=width,
@@ -48,9 +49,10 @@ def differences_forest(result: StageGradientResult, *, width: Width = "single") 
     )
     notes = [
         f"Bars: 95 % intervals of paired differences; n = {c.n}, the same patients, folds and {c.permutations:,} "
-        f"permutations. p: two-sided, Holm's correction over {len(c.pairs)} pairs."
+        f"permutations. p: two-sided, Holm's correction over {len(c.pairs)} pairs.",
+        *not_drawn(len(c.pairs), rows, "pairs"),
     ]
-    caption = f"Paired differences of concordance with stage. {notes[0]}"
+    caption = f"Paired differences of concordance with stage. {' '.join(notes)}"
     return finish(fig, result.provenance, name="gradient_differences", notes=notes, caption=caption)
 
 
@@ -75,7 +77,9 @@ def _embeddings(c: Comparison) -> list[ForestRow]:
 
 
 def _pairs(c: Comparison) -> list[ForestRow]:
-    return [
-        ForestRow(f"{d.first} − {d.second}", d.difference, d.ci, c.n, d.p_holm, p_text(d.p_holm, 10**6))
-        for d in c.pairs
-    ]
+    return that_fit(
+        [
+            ForestRow(f"{d.first} − {d.second}", d.difference, d.ci, c.n, d.p_holm, p_text(d.p_holm, 10**6))
+            for d in sorted(c.pairs, key=lambda d: d.p_holm)
+        ]
+    )

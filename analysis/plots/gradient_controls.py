@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.gradient.words import p_text
-from analysis.plots.forest import ForestRow, forest, forest_source
+from analysis.plots.forest import ForestRow, forest, forest_source, not_drawn, that_fit
 from analysis.plots.theme import Width, decimal, finish, shown
 from flexict_core.errors import AnalysisError
 
@@ -20,7 +20,8 @@ _MOST_ROWS = 18
 
 def controls_forest(result: StageGradientResult, *, width: Width = "single") -> go.Figure:
     """Concordance of the embedding, of a permuted stage, of random weights, of size, and without each group."""
-    rows = _concordances(result)
+    everything = _concordances(result)
+    rows = that_fit(everything)
     fig = forest(rows, title="Concordance with stage (0.5 = none)", nothing=0.5, width=width)
     skipped = [
         f"{name}: {shown(control['skipped'])}."
@@ -34,6 +35,7 @@ def controls_forest(result: StageGradientResult, *, width: Width = "single") -> 
         "Bars: 95 % intervals; for the permuted stage, the central 95 % of the permutations. p: permutation tests "
         f"with refits; the embedding's with {result.trend.permutations:,}.",
         *skipped,
+        *not_drawn(len(everything), rows, "groups left out"),
     ]
     caption = (
         f"Controls of the stage gradient ({result.n} patients): "
@@ -46,7 +48,7 @@ def controls_forest(result: StageGradientResult, *, width: Width = "single") -> 
 
 def controls_forest_source(result: StageGradientResult) -> pd.DataFrame:
     """estimate, value, ci_low, ci_high, p_value, n, remark."""
-    return forest_source(_concordances(result))
+    return forest_source(that_fit(_concordances(result)))
 
 
 def _concordances(result: StageGradientResult) -> list[ForestRow]:
@@ -64,7 +66,7 @@ def _concordances(result: StageGradientResult) -> list[ForestRow]:
         if "concordance" in c:
             remark = p_text(c["p_value"], c["permutations"])
             rows.append(ForestRow(name, c["concordance"], c["ci"], c["n"], c["p_value"], remark, kind=2))
-    for left_out in result.controls.get("leave_one_group_out", [])[:_MOST_ROWS]:
+    for left_out in result.controls.get("leave_one_group_out", []):
         if left_out["concordance"] is not None:
             label = f"Embedding without {left_out['group']}"
             rows.append(ForestRow(label, left_out["concordance"], None, left_out["n_left"], kind=3))
@@ -83,7 +85,8 @@ def readability_forest(result: StageGradientResult, *, width: Width = "single") 
         "correlation of the held-out prediction. Bars: 95 % intervals. p: 199 permutations with refits, Holm's "
         "correction over the fields."
     ]
-    caption = f"Recorded fields that can be read from the embedding of {result.n} patients. {notes[0]}"
+    notes += not_drawn(len(result.controls["readability"]), rows, "less readable fields")
+    caption = f"Recorded fields that can be read from the embedding of {result.n} patients. {' '.join(notes)}"
     return finish(fig, result.provenance, name="gradient_readability", notes=notes, caption=caption)
 
 
@@ -102,11 +105,16 @@ def _fields(result: StageGradientResult) -> list[ForestRow]:
     if not fields:
         raise AnalysisError("no recorded field was read from this embedding: there is nothing to draw")
     rows = []
-    for f in sorted(fields, key=lambda f: (f["p_holm"], f["name"]))[:_MOST_ROWS]:
+    for f in sorted(fields, key=lambda f: (f["p_holm"], -_strength(f), f["name"]))[:_MOST_ROWS]:
         category = f["kind"] == "category"
-        ends = f["ci"]
-        value = 2 * f["value"] - 1 if category else f["value"]
+        ends, value = f["ci"], _strength(f)
         ci = None if ends is None else (2 * ends[0] - 1, 2 * ends[1] - 1) if category else (ends[0], ends[1])
         remark = f"{f['metric']} {decimal(f['value'], 2)}, {p_text(f['p_holm'], 199)}"
         rows.append(ForestRow(f["name"], value, ci, f["n"], f["p_holm"], remark, kind=int(category)))
-    return rows
+    return that_fit(rows)
+
+
+def _strength(field: dict[str, Any]) -> float:
+    """0 not at all, 1 perfectly: of a category 2 × AUC − 1, of a number R²."""
+    value = float(field["value"])
+    return 2 * value - 1 if field["kind"] == "category" else value

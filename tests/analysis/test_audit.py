@@ -366,3 +366,12 @@ def test_a_verdict_stands_on_the_same_patients_only(tmp_path: Path) -> None:
     write_stamp(cohort(["A", "B"]), found)
     assert audit_verdict(cohort(["B", "A"])) == found.verdict
     assert audit_verdict(cohort(["A", "C"])) is None
+
+
+def test_a_field_that_is_a_dimension_of_the_embedding_is_not_read_from_it() -> None:
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(60, 6)).astype(np.float32)
+    fields = pd.DataFrame({"own": X[:, 3].astype(float), "near": X[:, 3] + 0.1 * rng.normal(size=60)})
+    rows, why = readability(X, fields)
+    assert [r.name for r in rows] == ["near"]
+    assert why == ("own: is a dimension of the embedding itself",)

@@ -152,3 +152,18 @@ def test_words_and_table_hold_the_numbers_of_every_section(full: StageGradientRe
     assert table.loc["hazard ratio per SD, score alone", "value"] == full.outcome.models[0].hazard_ratio
     assert table.loc["embedding − noise", "value"] == full.comparison.pairs[0].difference
     assert table.loc["straightness", "value"] == full.trajectory.straightness
+
+
+def test_many_fields_with_long_names_still_fit_a_page() -> None:
+    X, stage, _ = cohort(2)
+    rng = np.random.default_rng(0)
+    names = [f"wavelet-LLH_firstorder_SomethingThatTakesSeveralLines_{i}" for i in range(25)]
+    table = pd.DataFrame(rng.normal(size=(len(X), 25)), columns=names)
+    result = stage_gradient(X, stage, order=ORDER, permutations=99, adjust=table[names[:1]])
+    every = [{**result.controls["readability"][0], "name": n, "p_holm": 1.0} for n in names]
+    many = replace(result, controls={**result.controls, "readability": every})
+    figure = gradient_controls.readability_forest(many)
+    drawn = len(gradient_controls.readability_forest_source(many))
+    assert figure.layout.height / MM <= TALLEST_MM
+    assert 1 < drawn == len(figure.data) < 25
+    assert f"{25 - drawn} more less readable fields are in the table." in figure.layout.meta["caption"]
