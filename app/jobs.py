@@ -11,7 +11,9 @@ import ctypes
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TypeVar
@@ -19,11 +21,13 @@ from typing import Any, TypeVar
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.held import Held
+
 T = TypeVar("T")
 Say = Callable[[str], None]
 Work = Callable[[Say], T]
 
-_MOST_ANSWERS = 48
+_MOST_ANSWERS, _MOST_ANSWERS_MB = 48, 256  # patch tokens of a CT are 28 MB with the published network
 _AT_ONCE = 2
 _POLL_S = 0.15
 _SOON_S = 0.6  # work that ends sooner shows no progress
@@ -106,7 +110,7 @@ class Shelf:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(_AT_ONCE)
-        self._answers: dict[Hashable, Any] = {}
+        self._answers = Held[Any](most=_MOST_ANSWERS, most_mb=_MOST_ANSWERS_MB)
         self._jobs: dict[Hashable, Job] = {}
 
     def has(self, question: Hashable) -> bool:
@@ -122,16 +126,8 @@ class Shelf:
         return self._answers[question]
 
     def keep(self, question: Hashable, answer: Any) -> None:
-        """Put an answer on the shelf; the oldest falls off."""
-        with self._lock:
-            self._answers[question] = answer
-            while len(self._answers) > _MOST_ANSWERS:
-                self._answers.pop(next(iter(self._answers)))
-
-    def forget(self, question: Hashable) -> None:
-        """Take an answer from the shelf, as one that is large."""
-        with self._lock:
-            self._answers.pop(question, None)
+        """Put an answer on the shelf; what nobody asked for longest falls off."""
+        self._answers.put(question, answer)
 
     def join(
         self, question: Hashable, title: str, work: Work[Any], *, session: str, keep: bool = True
@@ -192,13 +188,15 @@ def answer(
     StoppedError once it was cancelled. keep=False: an answer of this session alone never lies on the shelf.
     """
     held = shelf()
-    if held.has(question):
+    with suppress(KeyError):
         return held.answer(question)
     session = _session()
     job = held.join(question, title, work, session=session, keep=keep)
+    known = weakref.ref(job)  # Streamlit keeps the function of a button for as long as the session lasts
 
     def give_up() -> None:
-        job.leave(session)
+        if (waited_for := known()) is not None:
+            waited_for.leave(session)
         cancelled()
 
     if not job.done.wait(_SOON_S):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ WHOLE, CLOSE = "Whole slice", "Around the tumour"
 _AT_FIRST = {"ct-field": WHOLE, "ct-outline": True, "ct-crosshair": True}
 _AXES = {"axial": "z", "coronal": "y", "sagittal": "x"}
 _CANVAS = "ct-planes"
+_MOST_CASES = 200  # whose slices are remembered
 _MARGIN = 1.8  # field around the tumour, as a multiple of its largest extent
 
 
@@ -75,6 +77,7 @@ def show_ct(case: CtCase, name: str, *, layer: Layer | None = None) -> None:
 def _show_planes(case: CtCase, name: str, style: Style, layer: Layer | None) -> None:
     """The pictures and their sliders; moving one draws only these again, not the page."""
     _follow_link(name)
+    _follow(case, name, style)
     at = crosshair(case, name)
     pictures = draw_planes(case, at, style if layer is None else replace(style, overlay=layer.draw(at)))
     planes = [
@@ -88,7 +91,7 @@ def _show_planes(case: CtCase, name: str, style: Style, layer: Layer | None) -> 
         )
         for i, plane in enumerate(PLANES)
     ]
-    show_planes(planes, name=name, key=_CANVAS, on_moved=partial(_follow, case, name, style))
+    show_planes(planes, name=name, key=_CANVAS, on_moved=partial(_note_move, name))
     for column, plane in zip(st.columns(3, gap="small"), PLANES, strict=True):
         with column:
             _slice_slider(case, plane, name)
@@ -99,15 +102,32 @@ def _show_planes(case: CtCase, name: str, style: Style, layer: Layer | None) -> 
 
 def crosshair(case: CtCase, name: str) -> tuple[int, int, int]:
     """The voxel (z, y, x) where the three planes meet: as chosen, else as the link says, else the case's centre."""
-    first = _from_link(case) or case.centre_zyx
-    z, y, x = (st.session_state.get(_slice_key(p, name), at) for p, at in zip(PLANES, first, strict=True))
+    z, y, x = _chosen_slices().get(name) or _from_link(case) or case.centre_zyx
     return z, y, x
+
+
+def _chosen_slices() -> dict[str, list[int]]:
+    """Slices (z, y, x) that this session has chosen, by case; the last cases of many."""
+    return st.session_state.setdefault("_slices", {})
+
+
+def _choose_slices(name: str, at: Sequence[int]) -> None:
+    chosen = _chosen_slices()
+    chosen.pop(name, None)
+    chosen[name] = list(at)
+    while len(chosen) > _MOST_CASES:
+        del chosen[next(iter(chosen))]
+
+
+def _note_move(name: str) -> None:
+    """Streamlit keeps this function while the session lasts: it must hold no CT."""
+    st.session_state["_moved"] = (name, moved(_CANVAS, name, PLANES))
 
 
 def _follow(case: CtCase, name: str, style: Style) -> None:
     """Move the crosshair to where the reader clicked, or on by the slices that they scrolled."""
-    event = moved(_CANVAS, name, PLANES)
-    if event is None:
+    of, event = st.session_state.pop("_moved", (name, None))
+    if event is None or of != name:
         return
     at = [min(max(index, 0), n - 1) for index, n in zip(event.at, case.volume.shape_zyx, strict=True)]
     if event.share_xy is not None:
@@ -115,8 +135,7 @@ def _follow(case: CtCase, name: str, style: Style) -> None:
     else:
         axis = PLANES.index(event.plane)
         at[axis] = min(max(at[axis] + event.step, 0), case.volume.shape_zyx[axis] - 1)
-    for plane, index in zip(PLANES, at, strict=True):
-        st.session_state[_slice_key(plane, name)] = index
+    _choose_slices(name, at)
 
 
 def _remember(case: CtCase, name: str) -> None:
@@ -131,8 +150,7 @@ def _remember(case: CtCase, name: str) -> None:
 def _follow_link(name: str) -> None:
     """Let go of the slices that were chosen before, where the link was changed to another point."""
     if state.view().at and state.view().at != st.session_state.get("_at"):
-        for plane in PLANES:
-            st.session_state.pop(_slice_key(plane, name), None)
+        _chosen_slices().pop(name, None)
 
 
 def _from_link(case: CtCase) -> tuple[int, int, int] | None:
@@ -144,10 +162,6 @@ def _from_link(case: CtCase) -> tuple[int, int, int] | None:
         return None
     x, y, z = (int(np.clip(i, 0, n - 1)) for i, n in zip(index, case.volume.shape_zyx[::-1], strict=True))
     return z, y, x
-
-
-def _slice_key(plane: str, name: str) -> str:
-    return f"ct-{plane}-{name}"
 
 
 def _choose_style(case: CtCase, name: str) -> Style:
@@ -168,8 +182,7 @@ def _choose_style(case: CtCase, name: str) -> Style:
             "Centre", icon=":material/center_focus_strong:", key="ct-centre", help="Back to the first slices"
         )
         if back:
-            for plane in PLANES:
-                st.session_state.pop(_slice_key(plane, name), None)
+            _chosen_slices().pop(name, None)
             state.update(at=None)
     state.update(window=preset if preset != "Soft tissue" else None)
     return Style(
@@ -185,13 +198,23 @@ def _field_mm(case: CtCase) -> float:
 
 
 def _slice_slider(case: CtCase, plane: str, name: str) -> None:
-    axis, count = PLANES.index(plane), case.volume.shape_zyx[PLANES.index(plane)]
-    key = _slice_key(plane, name)
-    st.session_state.setdefault(key, crosshair(case, name)[axis])
+    """One slider a plane for all cases: Streamlit keeps every widget that a session ever had, with its words."""
+    axis, count, key = PLANES.index(plane), case.volume.shape_zyx[PLANES.index(plane)], f"ct-{plane}"
+    st.session_state[key] = crosshair(case, name)[axis]
     if count > 1:
-        # words made now: Streamlit keeps the function of every slider it ever drew, and with it what it holds
         said = tuple(_said(case, plane, index) for index in range(count))
-        st.select_slider(f"{plane.capitalize()} slice", range(count), key=key, format_func=said.__getitem__)
+        st.select_slider(
+            f"{plane.capitalize()} slice",
+            range(count),
+            key=key,
+            format_func=said.__getitem__,
+            on_change=_slide,
+            args=(key, axis, name, crosshair(case, name)),
+        )
+
+
+def _slide(key: str, axis: int, name: str, seen: tuple[int, int, int]) -> None:
+    _choose_slices(name, [int(st.session_state[key]) if i == axis else index for i, index in enumerate(seen)])
 
 
 def _said(case: CtCase, plane: str, index: int) -> str:

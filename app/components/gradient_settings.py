@@ -80,7 +80,8 @@ def _likely(columns: list[str]) -> list[str]:
 
 def _choose_order(config: state.AppConfig, stage: str, levels: list[str]) -> str:
     prefilled = config.order if stage == config.stage and config.order else ",".join(levels)
-    st.session_state.setdefault("view-order", state.view().order or prefilled)
+    # set anew at every run: on another page the same key is another widget, which would start out empty
+    st.session_state["view-order"] = st.session_state.get("view-order", state.view().order or prefilled)
     order = st.text_input(
         "Order, earliest first",
         key="view-order",

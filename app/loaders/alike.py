@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.held import Held
 from app.loaders.cohorts import cohort_key
 
 if TYPE_CHECKING:
     from analysis.cohort import Cohort
     from analysis.gallery import Gallery
     from analysis.retrieval import NeighbourResult
+
+_GALLERIES: Held[Gallery] = Held(most=2, most_mb=2048)
 
 
 def neighbours(cohort: Cohort, patient: str, k: int) -> NeighbourResult:
@@ -25,9 +28,8 @@ def _neighbours(_cohort: Cohort, key: tuple[str, ...], patient: str, k: int) -> 
     return search(_gallery(_cohort, key), patient, k=k)
 
 
-@st.cache_resource(show_spinner=False, max_entries=2)
-def _gallery(_cohort: Cohort, key: tuple[str, ...]) -> Gallery:
-    """The cohort made ready for many searches; a large one keeps its index."""
+def _gallery(cohort: Cohort, key: tuple[str, ...]) -> Gallery:
+    """The cohort made ready for many searches; a large one keeps its index, which weighs as much again."""
     from analysis.gallery import open_gallery
 
-    return open_gallery(_cohort, patient_id=None)
+    return _GALLERIES.get(key, lambda: open_gallery(cohort, patient_id=None))

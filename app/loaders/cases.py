@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from flexict_core.encoders.base import Encoder
     from flexict_core.encoders.token_map import TokenMap
 
-_MOST_TOKEN_MAPS = 3  # 28 MB each with the published network
 _MOST_SCALES = 6
 _UPLOAD_TOKENS = "_upload-tokens"
 
@@ -137,24 +135,7 @@ def tokens(cohort: Cohort, asked: Asked) -> TokenMap:
     )
     if asked.upload:
         st.session_state[_UPLOAD_TOKENS] = (question, found)
-    else:
-        _keep_few(question)
     return found
-
-
-def _keep_few(question: tuple[Any, ...]) -> None:
-    order = _token_order()
-    if question in order:
-        order.remove(question)
-    order.append(question)
-    while len(order) > _MOST_TOKEN_MAPS:
-        jobs.shelf().forget(order.popleft())
-
-
-@st.cache_resource(show_spinner=False)
-def _token_order() -> deque[tuple[Any, ...]]:
-    """Questions whose tokens are on the shelf, oldest first."""
-    return deque()
 
 
 def upload_vector(cohort: Cohort, upload: UploadedCt) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import saved_selections, state
+from app.held import Held
 from flexict_core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _KEYS: dict[
     int, tuple[weakref.ref[Any], tuple[str, ...]]
 ] = {}  # to hash 266,227 IDs takes a tenth of a second
 _MOST_KEYS = 64
+_COHORTS: Held[Cohort] = Held(most=16, most_mb=3072)  # 266,227 vectors of 864 numbers are 880 MB
 
 
 def stamp(path: Path) -> Stamp:
@@ -86,22 +88,27 @@ def _stamps(config: state.AppConfig) -> Stamp:
     return (*store_stamp(config.store), *stamp(config.clinical))
 
 
-@st.cache_resource(show_spinner="Joining embeddings and clinical table…", max_entries=16)
 def _cohort(config: state.AppConfig, embedding: str, where: tuple[str, ...], stamps: Stamp) -> Cohort:
     from analysis.cohort import load_cohort
 
-    return load_cohort(
-        config.store, embedding, config.clinical, id_column=config.id_column, where=where,
-        id_replace=config.id_replace,
-    )  # fmt: skip
+    def make() -> Cohort:
+        with st.spinner("Joining embeddings and clinical table…"):
+            return load_cohort(
+                config.store, embedding, config.clinical, id_column=config.id_column, where=where,
+                id_replace=config.id_replace,
+            )  # fmt: skip
+
+    return _COHORTS.get((config, embedding, where, stamps), make)
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
 def _selected_cohort(
     config: state.AppConfig, embedding: str, where: tuple[str, ...], stamps: tuple[Any, ...], name: str
 ) -> Cohort:
-    whole = _cohort(config, embedding, where, _stamps(config))
-    return saved_selections.only(whole, saved_selections.load(config, name))
+    def make() -> Cohort:
+        whole = _cohort(config, embedding, where, _stamps(config))
+        return saved_selections.only(whole, saved_selections.load(config, name))
+
+    return _COHORTS.get((config, embedding, where, stamps, name), make)
 
 
 def quarantine(config: state.AppConfig) -> pd.DataFrame:

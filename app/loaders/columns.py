@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import state
+from app.held import Held
 from app.loaders.cohorts import cohort_key
 
 if TYPE_CHECKING:
@@ -15,20 +16,15 @@ if TYPE_CHECKING:
 
 _MOST_LEVELS = 20
 _MOST_SPELLINGS = 200  # of them in a column  # of them in a column
+_COLOURINGS: Held[Colouring] = Held(most=64, most_mb=128)
 
 
 def colouring(cohort: Cohort, column: str, order: list[str] | None) -> Colouring:
     """How a column colours the map."""
-    return _colouring(cohort, cohort_key(cohort), column, tuple(order) if order else None)
-
-
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _colouring(
-    _cohort: Cohort, key: tuple[str, ...], column: str, order: tuple[str, ...] | None
-) -> Colouring:
     from analysis.plots.projection import colouring as make
 
-    return make(_cohort.column(column), label=column, order=order)
+    key = (cohort_key(cohort), column, tuple(order or ()))
+    return _COLOURINGS.get(key, lambda: make(cohort.column(column), label=column, order=order))
 
 
 def category_levels(cohort: Cohort) -> dict[str, list[str]]:
@@ -36,7 +32,7 @@ def category_levels(cohort: Cohort) -> dict[str, list[str]]:
     return _category_levels(cohort, cohort_key(cohort))
 
 
-@st.cache_data(show_spinner=False, max_entries=32)
+@st.cache_data(show_spinner=False, max_entries=16)
 def _category_levels(_cohort: Cohort, key: tuple[str, ...]) -> dict[str, list[str]]:
     from analysis.clinical import canonical
     from analysis.selection import natural_key

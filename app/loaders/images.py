@@ -9,8 +9,11 @@ import numpy as np
 import streamlit as st
 
 from app.components.ct_planes import CtCase, open_case
-from app.loaders.cohorts import Stamp, stamp
+from app.held import Held
+from app.loaders.cohorts import stamp
 from flexict_core.errors import ImageError
+
+_CTS: Held[CtCase] = Held(most=3, most_mb=2048)  # a chest CT and its mask, as filed and turned, can be 700 MB
 
 
 def image_paths(row: Any) -> tuple[Path, Path | None]:
@@ -33,14 +36,13 @@ def image_paths(row: Any) -> tuple[Path, Path | None]:
 def ct_case(row: Any) -> CtCase:
     """The CT and mask of a store row; the last few stay in memory."""
     image, mask = image_paths(row)
-    return _ct_case(
-        row, (*stamp(image), *(stamp(mask) if mask else ())), str(row.mask_label), str(row.series_uid)
-    )
 
+    def make() -> CtCase:
+        with st.spinner("Reading the CT…"):
+            return read_case(row)
 
-@st.cache_resource(show_spinner="Reading the CT…", max_entries=3)
-def _ct_case(_row: Any, stamps: Stamp, label: str, series: str) -> CtCase:
-    return read_case(_row)
+    stamps = (*stamp(image), *(stamp(mask) if mask else ()))
+    return _CTS.get((stamps, str(row.mask_label), str(row.series_uid)), make)
 
 
 def read_case(row: Any) -> CtCase:
