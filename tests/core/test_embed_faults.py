@@ -8,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from flexict_core.errors import InputError
 from flexict_core.store import EmbeddingStore
-from tests.benchmarks.faults import OTHERS, ROOT, Strikes, cohort, embed, reasons
+from tests.benchmarks.fault_cohort import ROOT, cohort, embed
+from tests.benchmarks.faults import Strikes
+from tests.benchmarks.memory_faults import NotPermittedError
+from tests.benchmarks.other_faults import OTHERS
 
 
 def test_a_run_killed_anywhere_ends_as_one_nobody_disturbed(tmp_path: Path) -> None:
@@ -30,28 +32,17 @@ def test_a_run_killed_anywhere_ends_as_one_nobody_disturbed(tmp_path: Path) -> N
     assert strikes.ended >= 1
 
 
-@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("what", [name for name in OTHERS if "Ray" not in name])  # Ray's takes half a minute
 def test_a_fault_costs_no_more_than_its_row(tmp_path: Path, what: str) -> None:
-    OTHERS[what](tmp_path)
+    try:
+        OTHERS[what](tmp_path)
+    except NotPermittedError as why:
+        pytest.skip(str(why))
 
 
 def test_a_time_limit_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="timeout of 0 s is not positive"):
         embed(cohort(tmp_path / "c", 2), tmp_path / "s", timeout_s=0)
-
-
-def test_a_volume_too_large_for_memory_is_quarantined(tmp_path: Path) -> None:
-    from flexict_core.encoders.baseline import BaselineEncoder
-
-    class Large(BaselineEncoder):
-        def prepare(self, volume, roi=None):  # type: ignore[no-untyped-def]
-            if volume.array.max() == 11:
-                np.empty(1 << 58, np.uint8)
-            return super().prepare(volume, roi)
-
-    report = embed(cohort(tmp_path / "c", 3), tmp_path / "s", Large())
-    assert (report.done, report.quarantined) == (2, 1)
-    assert reasons(tmp_path / "s")["P01"].startswith("not enough memory to prepare this volume")
 
 
 def test_same_input_same_bytes_however_many_workers(tmp_path: Path) -> None:
