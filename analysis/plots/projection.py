@@ -74,7 +74,8 @@ def colouring(
                 f"{label} holds {unknown[0]!r}, which the order {', '.join(order)} does not name"
             )
         names = [o for o in order if canonical(o) in present]
-        named = np.array([{canonical(o): o for o in order}.get(t, MISSING) for t in texts], dtype=object)
+        shown_as = {canonical(o): o for o in order}
+        named = np.array([shown_as.get(t, MISSING) for t in texts], dtype=object)
         return Colouring(label, None, named, tuple(names), ordered=True)
     numbers = _numbers(texts)
     if numbers is not None and len(present) >= _FEWEST_NUMBERS:

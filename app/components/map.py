@@ -64,34 +64,51 @@ def show_map(
 def _show_many(
     cohort: Cohort, result: ProjectionResult, colour: Colouring | None, *, everyone: state.Ids, alt: str
 ) -> None:
-    key = f"webgl-{result.method}"
-    data = _packed(
-        result, loaders.cohort_key(cohort), colour, st.session_state["_map-highlight"], everyone, alt
+    key, who = f"webgl-{result.method}", loaders.cohort_key(cohort)
+    drawn = _points(result, who, result.method)
+    painted = _colours(colour, who, colour and (colour.label, colour.categories, colour.ordered), result.n)
+    webgl.show(
+        drawn,
+        painted,
+        marked=_marked(result, who, st.session_state["_map-highlight"], everyone),
+        alt=alt,
+        key=key,
+        on_selected=lambda: _take_rows(key, drawn, result, everyone),
     )
-    webgl.show(data, key=key, on_selected=lambda: _take_rows(key, result, everyone))
     if message := webgl.trust_line(result):
         st.caption(message)
 
 
+@st.cache_resource(show_spinner=False, max_entries=6)
+def _points(_result: ProjectionResult, cohort_key: tuple[str, ...], method: str) -> webgl.Points:
+    return webgl.points(_result)
+
+
+@st.cache_resource(show_spinner=False, max_entries=48)
+def _colours(_colour: Colouring | None, cohort_key: tuple[str, ...], column: Any, n: int) -> webgl.Colours:
+    """column: its name and categories, and whether they have an order, which is that of the colours."""
+    return webgl.colours(_colour, n)
+
+
+def _marked(
+    result: ProjectionResult, cohort_key: tuple[str, ...], highlighted: str | None, everyone: state.Ids
+) -> np.ndarray:
+    if highlighted is None:
+        return np.zeros(result.n, dtype=bool)
+    return _highlighted(result, everyone, cohort_key, highlighted)
+
+
 @st.cache_data(show_spinner=False, max_entries=12)
-def _packed(
-    _result: ProjectionResult,
-    cohort_key: tuple[str, ...],
-    _colour: Colouring | None,
-    highlighted: str | None,
-    _everyone: state.Ids,
-    alt: str,
-) -> bytes:
-    """The block of bytes of a map; `alt` names its method and colour."""
-    marked = np.isin(
-        _result.patient_id.astype(str), np.array(state.unpack_selection(_everyone, highlighted), dtype=str)
-    )
-    return webgl.pack(_result, _colour, marked=marked, alt=alt)
+def _highlighted(
+    _result: ProjectionResult, _everyone: state.Ids, cohort_key: tuple[str, ...], highlighted: str
+) -> np.ndarray:
+    chosen = np.array(state.unpack_selection(_everyone, highlighted), dtype=str)
+    return np.isin(_result.patient_id.astype(str), chosen)
 
 
-def _take_rows(key: str, result: ProjectionResult, everyone: state.Ids) -> None:
+def _take_rows(key: str, drawn: webgl.Points, result: ProjectionResult, everyone: state.Ids) -> None:
     said = webgl.selection_of(key)
-    if said is None or said[0] != webgl.places_of(result):
+    if said is None or said[0] != drawn.places.key:
         return  # a selection that was drawn on another picture
     rows = webgl.chosen_rows(said[1], result.n)
     state.set_field("selected", state.pack_selection(everyone, result.patient_id[rows]))

@@ -1,8 +1,8 @@
 """The map of many points in WebGL: regl-scatterplot (MIT), bundled here, so that nothing is fetched from elsewhere.
 
-The page sends one block of bytes: the length of a JSON header (uint32, little-endian), the header, x and y (float32),
-the numbers of the column where it has some (float32), the colour code of each patient (uint16), the patients marked at
-first (one bit each, the first the highest of its byte), and the patient IDs (UTF-8, one a line).
+The page sends texts and colours with every run, and where the browser gets what it does not have yet: x and y (float32,
+all x first), the colour code of each patient (uint8), the numbers of the column where it has some (float32), and the
+patient IDs (UTF-8, one a line). A change of colour moves one byte a patient.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,94 +19,53 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from app.webgl_map.blocks import Block, address, block, told
+from app.webgl_map.palette import Palette, palette
+
 if TYPE_CHECKING:
     from analysis.plots.projection import Colouring
     from analysis.projection import ProjectionResult
 
 _HERE = Path(__file__).parent
-_STEPS = 64  # of a colour scale
-_TICKS = 5
 
 
 @dataclass(frozen=True)
-class Palette:
-    """Colour codes [n] of the patients, the colour of each code, what the legend says, and a scale for numbers."""
+class Points:
+    """Where a picture's patients lie, and their IDs: the same under every colour."""
 
-    codes: np.ndarray
-    colours: tuple[str, ...]
-    legend: tuple[dict[str, Any], ...]
-    scale: dict[str, Any] | None
+    n: int
+    places: Block
+    names: Block
+    axes: str
 
 
-def palette(colour: Colouring | None, n: int) -> Palette:
-    """The colours of the printed map, as codes; `legend` counts every category, missing values last."""
-    from analysis.plots.projection import MISSING, OTHER
-    from analysis.plots.theme import MISSING_COLOUR, category_style, ordered_colours
+@dataclass(frozen=True)
+class Colours:
+    """How a column colours them."""
 
-    if colour is None:
-        fill = category_style(0)[0]
-        return Palette(np.zeros(n, np.uint16), (fill,), (_entry(0, fill, "patients", n),), None)
-    if colour.numbers is not None:
-        return _scale(colour.numbers)
-    assert colour.labels is not None
-    names = colour.categories
-    fills = (
-        ordered_colours(len(names))
-        if colour.ordered and names
-        else [category_style(i)[0] for i in range(len(names))]
+    label: str
+    palette: Palette
+    codes: Block
+    values: Block | None
+
+
+def points(result: ProjectionResult) -> Points:
+    """The points of a picture."""
+    names = "\n".join(" ".join(str(p).split()) for p in result.patient_id).encode()
+    places = np.ascontiguousarray(result.coordinates.T, dtype=np.float32)
+    return Points(result.n, block(places.tobytes()), block(names), axes_line(result))
+
+
+def colours(colour: Colouring | None, n: int) -> Colours:
+    """The colours of n patients."""
+    painted = palette(colour, n)
+    numbers = None if colour is None or colour.numbers is None else colour.numbers.astype(np.float32)
+    return Colours(
+        colour.label if colour else "Patients",
+        painted,
+        block(painted.codes.tobytes()),
+        None if numbers is None else block(numbers.tobytes()),
     )
-    if not colour.ordered:
-        fills = [MISSING_COLOUR if name == OTHER else fill for name, fill in zip(names, fills, strict=True)]
-    fills = [_hex(fill) for fill in fills]
-    codes = np.full(n, len(names), np.uint16)
-    legend = []
-    for code, (name, fill) in enumerate(zip(names, fills, strict=True)):
-        has = colour.labels == name
-        codes[has] = code
-        legend.append(_entry(code, fill, name, int(has.sum())))
-    if missing := int((codes == len(names)).sum()):
-        legend.append(_entry(len(names), MISSING_COLOUR, MISSING, missing))
-    return Palette(codes, (*fills, MISSING_COLOUR), tuple(legend), None)
-
-
-def _scale(numbers: np.ndarray) -> Palette:
-    from plotly.colors import sample_colorscale
-
-    from analysis.plots.projection import MISSING
-    from analysis.plots.theme import MISSING_COLOUR
-
-    known = np.isfinite(numbers)
-    low, high = float(numbers[known].min()), float(numbers[known].max())
-    steps = (numbers[known] - low) / ((high - low) or 1.0) * _STEPS
-    codes = np.full(len(numbers), _STEPS, np.uint16)
-    codes[known] = np.minimum(steps.astype(int), _STEPS - 1)
-    fills = tuple(_hex(c) for c in sample_colorscale("Viridis", list(np.linspace(1, 0, _STEPS))))
-    ticks = [f"{v:.4g}" for v in np.linspace(low, high, _TICKS)]
-    missing = int((~known).sum())
-    legend = (_entry(_STEPS, MISSING_COLOUR, MISSING, missing),) if missing else ()
-    return Palette(
-        codes, (*fills, MISSING_COLOUR), legend, {"colours": fills[::8] + fills[-1:], "ticks": ticks}
-    )
-
-
-def _entry(code: int, colour: str, name: str, n: int) -> dict[str, Any]:
-    return {"code": code, "colour": colour, "name": name, "text": f"{name} (n = {n:,})"}
-
-
-def _hex(colour: str) -> str:
-    if colour.startswith("#"):
-        return colour
-    red, green, blue = (round(float(v)) for v in colour.removeprefix("rgb(").removesuffix(")").split(","))
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def places_of(result: ProjectionResult) -> str:
-    """Tells one picture from another."""
-    return hashlib.sha256(_places(result)).hexdigest()[:16]
-
-
-def _places(result: ProjectionResult) -> bytes:
-    return np.ascontiguousarray(result.coordinates.T, dtype=np.float32).tobytes()
 
 
 def axes_line(result: ProjectionResult) -> str:
@@ -127,31 +85,6 @@ def trust_line(result: ProjectionResult) -> str:
     )
 
 
-def pack(result: ProjectionResult, colour: Colouring | None, *, marked: np.ndarray, alt: str) -> bytes:
-    """The block of bytes for the browser; marked [n]: patients highlighted at first."""
-    painted = palette(colour, result.n)
-    places = _places(result)
-    numbers = (
-        None if colour is None or colour.numbers is None else colour.numbers.astype(np.float32).tobytes()
-    )
-    names = "\n".join(" ".join(str(p).split()) for p in result.patient_id).encode()
-    body = b"".join([places, numbers or b"", painted.codes.tobytes(), np.packbits(marked).tobytes(), names])
-    told = {
-        "n": result.n,
-        "places": places_of(result),
-        "stamp": hashlib.sha256(body + str(painted.legend).encode()).hexdigest()[:16],
-        "numeric": numbers is not None,
-        "palette": painted.colours,
-        "legend": painted.legend,
-        "scale": painted.scale,
-        "label": colour.label if colour else "Patients",
-        "axes": axes_line(result),
-        "alt": alt,
-    }
-    head = json.dumps(told, ensure_ascii=False).encode()
-    return len(head).to_bytes(4, "little") + head + body
-
-
 def chosen_rows(text: str, n: int) -> np.ndarray:
     """Which of n patients a message of the browser selects, [n] booleans; nobody where it is not such a message."""
     try:
@@ -167,13 +100,44 @@ def _component() -> Callable[..., Any]:
     return st.components.v2.component(
         "flexict_webgl_map",
         css=(_HERE / "style.css").read_text(encoding="utf-8"),
-        js=(_HERE / "bundle.js").read_text(encoding="utf-8"),
+        js=(_HERE / "loader.js").read_text(encoding="utf-8"),
     )
 
 
-def show(data: bytes, *, key: str, on_selected: Callable[[], None]) -> None:
-    """Draw the map; `on_selected` is called when the reader selects, `selection_of(key)` then says whom."""
-    _component()(key=key, data=data, on_selected_change=on_selected)
+@cache
+def _program() -> bytes:
+    return (_HERE / "bundle.js").read_bytes()
+
+
+def show(
+    drawn: Points,
+    painted: Colours,
+    *,
+    marked: np.ndarray,
+    alt: str,
+    key: str,
+    on_selected: Callable[[], None],
+) -> None:
+    """Draw the map; marked [n]: patients highlighted at first; `on_selected` is called when the reader selects,
+    `selection_of(key)` then says whom."""
+    head = {
+        "n": drawn.n,
+        "places": told(drawn.places, place=f"{key}-places"),
+        "names": told(drawn.names, place=f"{key}-names"),
+        "codes": told(painted.codes, place=f"{key}-codes"),
+        "values": painted.values and told(painted.values, place=f"{key}-values"),
+        "marked": base64.b64encode(np.packbits(marked).tobytes()).decode() if marked.any() else "",
+        "palette": painted.palette.colours,
+        "legend": painted.palette.legend,
+        "scale": painted.palette.scale,
+        "label": painted.label,
+        "axes": drawn.axes,
+        "alt": alt,
+        "program": address(_program(), "text/javascript", place=f"{key}-program"),
+    }
+    said = (drawn.places.key, painted.codes.key, head["marked"], head["legend"], head["label"], alt)
+    head["stamp"] = hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+    _component()(key=key, data=head, on_selected_change=on_selected)
 
 
 def selection_of(key: str) -> tuple[str, str] | None:

@@ -1,6 +1,17 @@
-// The map of many points: regl-scatterplot, its legend, tools and tooltip. `data` is one block of bytes, see component.py.
-// All text from data enters by textContent, so it stays text.
+// The map of many points: regl-scatterplot with a legend, names on the canvas, tools and a tooltip. What `data` holds is
+// said in component.py: texts and colours, and where the blocks of numbers are to be had.
 import createScatterplot from "regl-scatterplot";
+import { block } from "./blocks.js";
+import { element } from "./element.js";
+import { Labels } from "./labels.js";
+import { Legend } from "./legend.js";
+import { bitsOf, fitted, nearest, rowsOf } from "./places.js";
+import { Tip } from "./tip.js";
+
+const MANY = 50000; // points, above which each is smaller and clearer
+const FADED = 0.04; // opacity of what is not pointed at in the legend
+const MOST_NAMES = 12; // on the canvas
+const STEP = 0.2; // of the view, for an arrow key
 
 const held = new WeakMap();
 
@@ -15,27 +26,33 @@ export default function (component) {
 
 class MapOfPoints {
   constructor(root) {
-    this.box = element("div", "map");
-    root.appendChild(this.box);
+    this.box = root.appendChild(element("div", "map"));
     this.tools = this.box.appendChild(element("div", "tools"));
     const body = this.box.appendChild(element("div", "body"));
     const left = body.appendChild(element("div"));
     this.panel = left.appendChild(element("div", "panel"));
     this.canvas = this.panel.appendChild(element("canvas"));
     this.canvas.setAttribute("role", "img");
-    this.tip = this.panel.appendChild(element("div", "tip"));
-    this.tip.hidden = true;
+    this.canvas.tabIndex = 0;
+    this.canvas.onkeydown = (event) => this.key(event);
+    this.canvas.onblur = () => this.tip.hide();
+    this.labels = new Labels(this.panel);
+    this.tip = new Tip(this.panel);
     this.axes = left.appendChild(element("div", "x"));
-    this.legend = body.appendChild(element("div", "legend"));
-    this.legend.setAttribute("role", "group");
+    left.appendChild(element("div", "x", "Keys on the picture: arrows move, + and − zoom, 0 shows the whole map."));
+    const legend = body.appendChild(element("div", "legend"));
+    legend.setAttribute("role", "group");
+    this.legend = new Legend(legend, { isolate: (codes) => this.isolate(codes), press: (codes) => this.press(codes) });
     this.buttons = {};
     for (const [name, label] of [["freeform", "Lasso"], ["rectangle", "Box"], ["pan", "Move"]])
       this.buttons[name] = this.tool(label, () => this.setMode(name));
     this.tool("Whole map", () => this.plot?.reset());
     this.tool("Clear selection", () => this.choose([], true));
+    this.named = this.tool("Names", () => this.showNames(this.labels.box.hidden));
+    this.named.setAttribute("aria-pressed", "true");
     this.said = this.tools.appendChild(element("span", "said"));
     this.said.setAttribute("role", "status");
-    this.chosen = new Set(); // pressed entries of the legend
+    this.queue = Promise.resolve(); // the plot draws one thing at a time
   }
 
   tool(label, act) {
@@ -45,40 +62,25 @@ class MapOfPoints {
     return button;
   }
 
-  show(data) {
-    const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
-    const stamp = header(bytes).stamp;
-    if (stamp !== this.stamp) {
-      this.stamp = stamp;
-      this.read(bytes);
-      this.drawing = this.draw();
-    }
+  show(head) {
     this.paint();
-  }
-
-  read(bytes) {
-    const { start, ...head } = header(bytes);
-    const copy = bytes.slice(start).buffer; // aligned
-    const n = head.n;
+    if (head.stamp === this.head?.stamp) return;
     this.head = head;
-    this.x = new Float32Array(copy, 0, n);
-    this.y = new Float32Array(copy, 4 * n, n);
-    let at = 8 * n;
-    this.values = head.numeric ? new Float32Array(copy, at, n) : null;
-    at += head.numeric ? 4 * n : 0;
-    this.codes = new Uint16Array(copy, at, n);
-    at += 2 * n;
-    this.marked = unpack(new Uint8Array(copy, at, (n + 7) >> 3), n);
-    at += (n + 7) >> 3;
-    this.names = null; // decoded when the first tooltip asks
-    this.nameBytes = new Uint8Array(copy, at);
     this.box.dataset.stamp = head.stamp;
     this.box.dataset.ready = "no";
+    if (!this.plot) this.said.textContent = `Fetching ${head.n.toLocaleString("en")} points…`;
+    const fetched = Promise.all([block(head.places), block(head.codes)]);
+    this.queue = this.queue.then(() => fetched).then(
+      ([places, codes]) => head === this.head && this.draw(head, places, codes),
+    ).catch((error) => this.fail(head, error));
   }
 
-  name(i) {
-    this.names ??= new TextDecoder().decode(this.nameBytes).split("\n");
-    return this.names[i];
+  fail(head, error) {
+    console.error(error);
+    if (head !== this.head) return;
+    this.head = undefined; // tried anew by the next run of the page
+    this.box.dataset.ready = "failed";
+    this.said.textContent = `The points could not be drawn (${error.message}). Reload the page.`;
   }
 
   paint() {
@@ -90,88 +92,91 @@ class MapOfPoints {
     }
   }
 
-  async draw() {
-    this.drawLegend(); // first, for it takes its width from the panel
+  async draw(head, places, codes) {
+    const { n, palette, alt } = head;
+    const moved = this.drawn?.places.key !== head.places.key;
+    const recoloured = moved || this.drawn.codes.key !== head.codes.key || this.drawn.label !== head.label;
+    this.codes = new Uint8Array(codes, 0, n);
+    if (recoloured) this.legend.show(head); // first, for it takes its width from the panel
+    this.axes.textContent = head.axes;
     const { width, height } = this.panel.getBoundingClientRect();
-    if (!this.plot) {
-      this.paint();
-      this.plot = createScatterplot({
-        canvas: this.canvas, width, height, backgroundColor: this.background, lassoMinDelay: 5, lassoMinDist: 3,
-        showReticle: false, deselectOnDblClick: true, colorBy: "valueA", opacityInactiveScale: 0.25,
-        pointSizeSelected: 0,
-      });
-      this.plot.subscribe("select", ({ points }) => this.tell(points));
-      this.plot.subscribe("deselect", () => this.tell([]));
-      this.plot.subscribe("pointOver", (i) => this.point(i));
-      this.plot.subscribe("pointOut", () => (this.tip.hidden = true));
-      this.observer = new ResizeObserver(() => {
-        clearTimeout(this.later);
-        this.later = setTimeout(() => this.resize(), 150);
-      });
-      this.observer.observe(this.panel);
-      this.setMode("freeform");
-    }
-    const { n, palette, alt } = this.head;
+    if (!this.plot) this.create(width, height);
     this.canvas.setAttribute("aria-label", alt);
-    this.plot.set({ pointOutlineWidth: n > 50000 ? 0 : 1 });
-    this.plot.set({ pointColor: palette, pointSize: n > 50000 ? 2 : 4, opacity: n > 50000 ? 0.6 : 0.85 });
-    const known = this.placed === this.head.places; // only colours changed: places and their index are kept
-    if (!known) {
-      this.xy = normalised(this.x, this.y, width / height);
+    if (moved) {
+      this.xy = fitted(new Float32Array(places, 0, n), new Float32Array(places, 4 * n, n), width / height);
       this.plot.set({ aspectRatio: width / height });
     }
-    const spatialIndex = known ? this.plot.get("spatialIndex") : undefined;
-    await this.plot.draw({ x: this.xy[0], y: this.xy[1], z: this.codes }, { zDataType: "categorical", spatialIndex });
-    this.placed = this.head.places;
-    this.choose(this.marked, false);
+    if (recoloured) {
+      this.opacity = n > MANY ? 0.6 : 0.85;
+      this.plot.set({ pointOutlineWidth: n > MANY ? 0 : 1, pointSize: n > MANY ? 2 : 4, pointColor: palette });
+      this.isolate(null);
+      await this.place(moved ? undefined : this.plot.get("spatialIndex")); // only colours changed: the index is kept
+    }
+    this.drawn = head;
+    this.choose(rowsOf(atob(head.marked), n), false);
     await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-    this.box.dataset.ready = "yes";
+    this.box.dataset.ready = head === this.head ? "yes" : "no";
+    (window.requestIdleCallback ?? setTimeout)(() => this.tip.fetch(head).catch(console.error));
   }
 
-  resize() {
+  async place(spatialIndex) {
+    const [x, y] = this.xy;
+    await this.plot.draw({ x, y, z: this.codes }, { zDataType: "categorical", spatialIndex });
+    const { legend, scale } = this.head;
+    this.labels.show(scale || legend.length > MOST_NAMES + 1 ? [] : legend, { x, y, codes: this.codes });
+    this.labels.move((i) => this.plot.getScreenPosition(i));
+  }
+
+  create(width, height) {
+    this.plot = createScatterplot({
+      canvas: this.canvas, width, height, backgroundColor: this.background, lassoMinDelay: 5, lassoMinDist: 3,
+      showReticle: false, deselectOnDblClick: true, colorBy: "valueA", opacityBy: "valueA", opacityInactiveScale: 0.25,
+      pointSizeSelected: 0,
+    });
+    this.plot.subscribe("select", ({ points }) => this.tell(points));
+    this.plot.subscribe("deselect", () => this.tell([]));
+    this.plot.subscribe("pointOver", (i) => this.point(i));
+    this.plot.subscribe("pointOut", () => this.tip.hide());
+    this.plot.subscribe("view", () => this.drawn && this.labels.move((i) => this.plot.getScreenPosition(i)));
+    this.observer = new ResizeObserver(() => {
+      clearTimeout(this.later);
+      this.later = setTimeout(() => (this.queue = this.queue.then(() => this.resize()).catch(console.error)), 150);
+    });
+    this.observer.observe(this.panel);
+    this.setMode("freeform");
+  }
+
+  async resize() {
     const { width, height } = this.panel.getBoundingClientRect();
-    if (!width || (width === this.plot.get("width") && height === this.plot.get("height"))) return;
-    this.plot.set({ width, height });
-    this.marked = this.plot.get("selectedPoints");
-    this.placed = null; // fitted anew into the panel's proportions
-    this.draw();
+    const old = [this.plot.get("width"), this.plot.get("height")];
+    if (!width || !this.drawn || (width === old[0] && height === old[1])) return;
+    const chosen = this.plot.get("selectedPoints");
+    this.xy = fitted(this.xy[0].map((v) => v * (old[0] / old[1])), this.xy[1], width / height);
+    this.plot.set({ width, height, aspectRatio: width / height });
+    await this.place();
+    this.choose(chosen, false);
   }
 
   setMode(name) {
-    this.mode = name;
     for (const [key, button] of Object.entries(this.buttons)) button.setAttribute("aria-pressed", String(key === name));
     this.plot.set(name === "pan" ? { mouseMode: "panZoom" } : { mouseMode: "lasso", lassoType: name });
   }
 
-  drawLegend() {
-    const { label, legend, scale, axes } = this.head;
-    this.axes.textContent = axes;
-    this.legend.setAttribute("aria-label", `Legend: ${label}`);
-    this.legend.replaceChildren(element("div", "title", label));
-    this.chosen.clear();
-    if (scale) {
-      const ramp = this.legend.appendChild(element("div", "ramp"));
-      const bar = ramp.appendChild(element("div", "bar"));
-      bar.style.background = `linear-gradient(to top, ${scale.colours.join(",")})`;
-      const ticks = ramp.appendChild(element("div", "ticks"));
-      for (const text of [...scale.ticks].reverse()) ticks.appendChild(element("span", "", text));
-    }
-    for (const { code, colour, text } of legend) {
-      const button = this.legend.appendChild(element("button"));
-      button.type = "button";
-      button.title = "Select these patients; again to take them out";
-      button.appendChild(element("span", "swatch")).style.background = colour;
-      button.appendChild(element("span", "", text));
-      button.setAttribute("aria-pressed", "false");
-      button.onclick = () => this.press(code, button);
-    }
+  showNames(wanted) {
+    this.labels.box.hidden = !wanted;
+    this.named.setAttribute("aria-pressed", String(wanted));
   }
 
-  press(code, button) {
-    this.chosen.has(code) ? this.chosen.delete(code) : this.chosen.add(code);
-    button.setAttribute("aria-pressed", String(this.chosen.has(code)));
+  // Codes that are shown alone, or null. regl-scatterplot compares opacities without their order: each differs a little.
+  isolate(codes) {
+    if (!this.plot || !this.opacity) return;
+    const shown = (code) => (!codes || codes.has(code) ? this.opacity : FADED) + 1e-5 * code;
+    this.plot.set({ opacity: this.head.palette.map((_, code) => shown(code)) });
+  }
+
+  press(codes) {
     const rows = [];
-    this.codes.forEach((c, i) => this.chosen.has(c) && rows.push(i));
+    this.codes.forEach((c, i) => codes.has(c) && rows.push(i));
     this.choose(rows, true);
   }
 
@@ -183,64 +188,35 @@ class MapOfPoints {
   }
 
   count(chosen) {
-    const n = this.head.n.toLocaleString("en");
+    const n = this.drawn.n.toLocaleString("en");
     this.said.textContent = chosen ? `${chosen.toLocaleString("en")} of ${n} selected` : `${n} patients`;
   }
 
   tell(rows) {
     this.count(rows.length);
-    const bits = new Uint8Array((this.head.n + 7) >> 3);
-    for (const i of rows) bits[i >> 3] |= 128 >> (i & 7);
-    let text = "";
-    if (rows.length) for (let i = 0; i < bits.length; i += 8192) text += String.fromCharCode(...bits.subarray(i, i + 8192));
-    this.send({ places: this.head.places, rows: btoa(text) });
+    this.send({ places: this.drawn.places.key, rows: btoa(bitsOf(rows, this.drawn.n)) });
   }
 
   point(i) {
-    const [x, y] = this.plot.getScreenPosition(i);
-    const entry = this.head.legend.find((e) => e.code === this.codes[i]);
-    const value = this.values && Number.isFinite(this.values[i]) ? String(+this.values[i].toPrecision(5)) : entry?.name;
-    this.tip.textContent = value === undefined ? this.name(i) : `${this.name(i)} · ${this.head.label}: ${value}`;
-    this.tip.hidden = false;
-    const room = this.panel.clientWidth - this.tip.offsetWidth - 4;
-    this.tip.style.left = `${Math.max(0, Math.min(x + 10, room))}px`;
-    this.tip.style.top = `${Math.max(0, y - 30)}px`;
+    if (this.drawn) this.tip.say(i, this.plot.getScreenPosition(i), this.codes[i], this.drawn);
+  }
+
+  // Arrows move, + and − zoom, 0 shows all; the point nearest the middle is then named.
+  async key(event) {
+    const zoom = { "+": 0.8, "=": 0.8, "-": 1.25 }[event.key];
+    const move = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] }[event.key];
+    if (!this.drawn || !(zoom || move || event.key === "0")) return;
+    event.preventDefault();
+    const [x, y] = this.plot.get("cameraTarget");
+    const distance = this.plot.get("cameraDistance");
+    const [dx, dy] = move ?? [0, 0];
+    if (event.key === "0") this.plot.reset();
+    else await this.plot.zoomToLocation([x + dx * distance, y + dy * distance], distance * (zoom ?? 1));
+    this.point(nearest(this.xy, this.plot.get("aspectRatio"), this.plot.get("cameraTarget")));
   }
 
   destroy() {
     this.observer?.disconnect();
     this.plot?.destroy();
   }
-}
-
-function element(tag, kind = "", text = "") {
-  const made = document.createElement(tag);
-  if (kind) made.className = kind;
-  if (text) made.textContent = text;
-  return made;
-}
-
-function header(bytes) {
-  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  return { start: 4 + length, ...JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length))) };
-}
-
-function unpack(bits, n) {
-  const rows = [];
-  for (let i = 0; i < n; i++) if (bits[i >> 3] & (128 >> (i & 7))) rows.push(i);
-  return rows;
-}
-
-// One scale for both axes, the cloud filling the panel: y in −1…1, x in ± the panel's proportions.
-function normalised(x, y, ratio) {
-  const [x0, x1] = range(x), [y0, y1] = range(y);
-  const scale = 0.96 * Math.min(2 / (y1 - y0 || 1), (2 * ratio) / (x1 - x0 || 1));
-  const at = (values, middle, by) => values.map((v) => (v - middle) * by);
-  return [at(x, (x0 + x1) / 2, scale / ratio), at(y, (y0 + y1) / 2, scale)];
-}
-
-function range(values) {
-  let low = Infinity, high = -Infinity;
-  for (const v of values) { if (v < low) low = v; if (v > high) high = v; }
-  return [low, high];
 }

@@ -3,8 +3,9 @@
     python -m tests.benchmarks.map_browser [--points 266227] [--runs 3]
 
 Headless Chromium draws WebGL by SwiftShader, that is, on the processor: a machine with a graphics card is faster. Each
-number is wall-clock time until the picture or the page's answer is there. Longest frame: the longest time between two
-animation frames of the page, which is what a reader feels as freezing.
+number is wall-clock time until the picture or the page's answer is there. What a reader feels as freezing: the longest
+time between two animation frames, and the longest task that kept the page from answering (PerformanceObserver, which
+counts those of 50 ms and more). Moving and zooming: the time of each frame while the mouse drags and the wheel turns.
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 LIMITS = {"first view": 6.0, "colour change": 1.5, "lasso": 1.5}
-READY = ".map[data-ready=yes]"
+# Resolves with the first frame in which the map is drawn and its stamp is not `before`: waiting for a locator would look
+# again only every half second.
+DRAWN = """(before) => new Promise((done) => {
+  const maps = () => [...document.querySelectorAll('*')].flatMap((e) => [...(e.shadowRoot?.querySelectorAll('.map') ?? [])]);
+  const look = () => maps().some((m) => m.dataset.ready === 'yes' && m.dataset.stamp !== before)
+    ? done() : requestAnimationFrame(look);
+  look();
+})"""
 CHROMIUM = (
     "--no-sandbox",
     "--disable-quic",
@@ -34,9 +43,26 @@ CHROMIUM = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
 )
-WATCH = """() => { window.longest = 0; let last = performance.now();
-  const tick = (now) => { window.longest = Math.max(window.longest, now - last); last = now; requestAnimationFrame(tick); };
-  requestAnimationFrame(tick); }"""
+WATCH = """() => {
+  if (!window.watched) {
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.watched.task = Math.max(window.watched.task, entry.duration);
+    }).observe({ type: 'longtask' });
+    let last = performance.now();
+    const tick = (now) => { window.watched.frames.push(now - last); last = now; requestAnimationFrame(tick); };
+    requestAnimationFrame(tick);
+  }
+  window.watched = { task: 0, frames: [] };
+}"""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of an action; the frames of the page meanwhile, and its longest task (s; 0: none above 50 ms)."""
+
+    seconds: float
+    frames: tuple[float, ...] = ()
+    task: float = 0.0
 
 
 def write_cohort(home: Path, n: int, dim: int = 16) -> None:
@@ -95,13 +121,16 @@ def served(home: Path) -> Iterator[str]:
         server.terminate()
 
 
-def timed(page: Any, act: Callable[[], None], done: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds until `done` returns, and the longest frame of the page meanwhile (seconds)."""
+def timed(page: Any, act: Callable[[], Any], done: Callable[[], Any]) -> Timing:
+    """The time until `done` returns."""
     page.evaluate(WATCH)
     start = time.perf_counter()
     act()
     done()
-    return time.perf_counter() - start, page.evaluate("window.longest") / 1000
+    seconds = time.perf_counter() - start
+    page.wait_for_timeout(100)  # a task is told when it has ended
+    seen = page.evaluate("window.watched")
+    return Timing(seconds, tuple(f / 1000 for f in seen["frames"]), seen["task"] / 1000)
 
 
 def first_view(browser: Any, url: str) -> tuple[Any, float]:
@@ -110,20 +139,20 @@ def first_view(browser: Any, url: str) -> tuple[Any, float]:
     page.set_default_timeout(240_000)
     start = time.perf_counter()
     page.goto(f"{url}/map?colour=stage")
-    page.locator(READY).wait_for()
+    page.evaluate(DRAWN, None)
     return page, time.perf_counter() - start
 
 
-def recolour(page: Any, column: str) -> tuple[float, float]:
+def recolour(page: Any, column: str) -> Timing:
     """Choose another colour; done when the picture of other colours is drawn."""
     before = page.locator(".map").get_attribute("data-stamp")
     page.get_by_role("combobox", name="Colour").click()
     option = page.get_by_role("option", name=column, exact=True)
     option.wait_for()
-    return timed(page, option.click, lambda: page.locator(f"{READY}:not([data-stamp='{before}'])").wait_for())
+    return timed(page, option.click, lambda: page.evaluate(DRAWN, before))
 
 
-def lasso(page: Any, left: float, right: float) -> tuple[float, float]:
+def lasso(page: Any, left: float, right: float) -> Timing:
     """Draw around a part of the panel; done when the page has compared the selection by its heading."""
     box = page.locator(".map canvas").first.bounding_box()
     corners = [(left, 0.05), (right, 0.05), (right, 0.95), (left, 0.95), (left, 0.1)]
@@ -146,31 +175,87 @@ def lasso(page: Any, left: float, right: float) -> tuple[float, float]:
     )
 
 
-def measure(n: int, runs: int, picture: Path | None) -> dict[str, list[tuple[float, float]]]:
-    """All numbers: for each action (seconds, longest frame)."""
+def isolate(page: Any) -> Timing:
+    """Focus an entry of the legend, so that it is seen alone; done with the second frame after."""
+    entry = page.locator(".map .legend button").nth(1)
+    seen = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    return timed(page, entry.focus, lambda: page.evaluate(seen))
+
+
+def move(page: Any) -> Timing:
+    """Drag the picture to and fro."""
+    page.locator(".map .tools").get_by_role("button", name="Move").click()
+    box = page.locator(".map canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+
+    def drag() -> None:
+        for shift in (120, -120, 120, 0):
+            page.mouse.move(x + shift, y + shift / 2, steps=12)
+
+    told = timed(page, drag, page.mouse.up)
+    page.locator(".map .tools").get_by_role("button", name="Lasso").click()
+    return told
+
+
+def zoom(page: Any) -> Timing:
+    """Turn the wheel over the picture, in and out."""
+    box = page.locator(".map canvas").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def turn() -> None:
+        for step in (-60,) * 12 + (60,) * 12:
+            page.mouse.wheel(0, step)
+            page.wait_for_timeout(30)
+
+    return timed(page, turn, lambda: None)
+
+
+def measure(n: int, runs: int, picture: Path | None) -> dict[str, list[Timing]]:
+    """All timings of each action."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[tuple[float, float]]] = {"first view": [], "colour change": [], "lasso": []}
+    found: dict[str, list[Timing]] = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         home = Path(folder)
         write_cohort(home, n)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
         with served(home) as url:
             page, cold = first_view(browser, url)
-            found["very first view of the server (reads the store, computes the PCA)"] = [(cold, 0.0)]
+            found["very first view of the server (reads the store, computes the PCA)"] = [Timing(cold)]
             page.close()
             for run in range(runs):
                 page, seconds = first_view(browser, url)
-                found["first view"].append((seconds, 0.0))
+                found.setdefault("first view", []).append(Timing(seconds))
                 for column in ("scanner", "score", "stage"):
-                    found["colour change"].append(recolour(page, column))
-                found["lasso"].append(lasso(page, 0.05 + 0.02 * run, 0.5))
+                    found.setdefault("colour change", []).append(recolour(page, column))
+                found.setdefault("legend entry alone", []).append(isolate(page))
+                found.setdefault("moving", []).append(move(page))
+                found.setdefault("zooming", []).append(zoom(page))
+                found.setdefault("lasso", []).append(lasso(page, 0.05 + 0.02 * run, 0.5))
                 if picture is not None:
                     page.wait_for_timeout(1500)
                     page.screenshot(path=picture)
                 page.close()
         browser.close()
     return found
+
+
+def described(name: str, timings: list[Timing]) -> str:
+    """One line of the report."""
+    frames = [f for t in timings for f in t.frames]
+    if name in ("moving", "zooming"):
+        text = f"frames: median {1000 * statistics.median(frames):.0f} ms, worst {1000 * max(frames):.0f} ms"
+    else:
+        seconds = [t.seconds for t in timings]
+        text = f"median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s of {len(seconds)}"
+        if name in LIMITS:
+            text += f", limit {LIMITS[name]:.1f} s"
+        if frames:
+            text += f"; longest frame {max(frames):.2f} s"
+    task = max(t.task for t in timings)
+    return f"{name}: {text}" + (f"; longest task {task:.2f} s" if frames else "")
 
 
 def main() -> None:
@@ -180,13 +265,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="keep a screenshot")
     asked = parser.parse_args()
     print(f"{asked.points:,} points, headless Chromium with SwiftShader (no graphics card)")
-    for name, values in measure(asked.points, asked.runs, asked.picture).items():
-        seconds, frames = [v[0] for v in values], [v[1] for v in values]
-        limit = f"limit {LIMITS[name]:.1f} s" if name in LIMITS else ""
-        longest = f"longest frame {max(frames):.2f} s" if max(frames) else ""
-        print(
-            f"{name}: median {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s of {len(values)} {limit} {longest}"
-        )
+    for name, timings in measure(asked.points, asked.runs, asked.picture).items():
+        print(described(name, timings))
 
 
 if __name__ == "__main__":
