@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.cohort import Cohort
-    from analysis.probes.estimates import Difference, EfficiencyRow, MetricRow, Published
+    from analysis.probes.estimates import Difference, EfficiencyRow, MetricRow, Published, Refits
     from analysis.probes.nested import Crossed, Question
 
 __all__ = ["ClassRow", "ProbeResult", "probe"]
 
 Protocol = Literal["nested", "published"]
 REPEATS = {"linear": 10, "knn": 10, "mlp": 2}
-DRAWS = {"linear": 50, "knn": 50, "mlp": 0}
-SUBSAMPLES = {"linear": 40, "knn": 40, "mlp": 16}
-FEWEST_SUBSAMPLES = 10
+DRAWS = {"linear": 60, "knn": 100, "mlp": 0}  # 61 and 101: 5 % of the ranks are whole ranks
+SPLITS = {"linear": 20, "knn": 20, "mlp": 12}
+FEWEST_SPLITS = 10
 EFFICIENCY_DRAWS = 3
 
 
@@ -113,7 +113,7 @@ def probe(
     patients: Sequence[Any] | None = None,
     repeats: int | None = None,
     permutations: int | None = None,
-    subsamples: int | None = None,
+    splits: int | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> ProbeResult:
@@ -130,8 +130,9 @@ def probe(
         patients: patient of each row of an array; rows of one patient are averaged, so that no patient is in
             training and test at once.
         repeats: of the outer folds (10; 2 for mlp).
-        permutations: refits to permuted outcomes behind the chance of metrics that have no exact one (50; 0 for mlp).
-        subsamples: refits to part of the patients behind intervals and the comparison of embeddings (40; 16 for mlp;
+        permutations: refits to permuted outcomes behind the test, the chance of metrics that have no exact one, and
+            the intervals near chance (60; 100 for knn; 0 for mlp).
+        splits: of the patients into two halves, behind intervals and the comparison of embeddings (20; 12 for mlp;
             0 for no interval).
 
     Raises:
@@ -139,44 +140,44 @@ def probe(
         AnalysisError: one class, classes smaller than the folds, a constant target or embedding, times not above 0.
     """
     from analysis.probes.data import gather
-    from analysis.probes.estimates import differences, label_efficiency, metric_rows, null_metrics, published
+    from analysis.probes.estimates import (
+        Refits,
+        differences,
+        label_efficiency,
+        metric_rows,
+        null_metrics,
+        published,
+    )
+    from analysis.probes.halves import metrics_in_halves
     from analysis.probes.learners import parameter_name
     from analysis.probes.nested import FOLDS, Question, nested
-    from analysis.probes.subsamples import subsampled_metrics
     from analysis.probes.words import headline
 
     say = progress or (lambda _: None)
     _check_options(task, learner, protocol)
-    parts = SUBSAMPLES[learner] if subsamples is None else subsamples
-    if parts and parts < FEWEST_SUBSAMPLES:
+    parts = SPLITS[learner] if splits is None else splits
+    if parts and parts < FEWEST_SPLITS:
         raise AnalysisError(
-            f"subsamples = {parts} are too few for an interval: use at least {FEWEST_SUBSAMPLES}, or 0 for none"
+            f"splits = {parts} are too few for an interval: use at least {FEWEST_SPLITS}, or 0 for none"
         )
     d = gather(data, target, task=task, order=order, event=event, event_value=event_value, patients=patients)
     count = repeats or REPEATS[learner]
     draws = DRAWS[learner] if permutations is None else permutations
     q = Question(task, learner, d.truth, len(d.labels), seed)
     crossed: dict[str, Crossed] = {}
+    fitted: dict[str, Refits] = {}
     for name, X in d.embeddings.items():
         say(f"nested cross-validation of {name}")
         crossed[name] = nested(X, q, repeats=count)
-    nulls = None
-    if draws:
-        say("refitting to permuted outcomes")
-        nulls = {
-            name: null_metrics(X, q, value=_typical(crossed[name]), draws=draws)
-            for name, X in d.embeddings.items()
-        }
-    again = None
-    if parts:
-        say("refitting to subsamples of the patients")
-        again = {
-            name: subsampled_metrics(X, q, crossed[name], draws=parts) for name, X in d.embeddings.items()
-        }
-    rows = {
-        name: metric_rows(q, c, nulls[name] if nulls else None, again[name] if again else None)
-        for name, c in crossed.items()
-    }
+        null = halves = None
+        if draws:
+            say(f"refitting {name} to permuted outcomes")
+            null = null_metrics(X, q, crossed[name], draws=draws)
+        if parts:
+            say(f"refitting {name} to halves of the patients")
+            halves = metrics_in_halves(X, q, crossed[name], splits=parts)
+        fitted[name] = Refits.of(q, crossed[name], halves, null)
+    rows = {name: metric_rows(q, again) for name, again in fitted.items()}
     first = next(iter(crossed))
     own = crossed[first]
     flattered = None
@@ -186,13 +187,13 @@ def probe(
     say("label efficiency")
     efficiency = label_efficiency(d.embeddings[first], q, own, draws=min(count, EFFICIENCY_DRAWS))
     notes = list(d.warnings)
-    if again is None:
-        notes.append("no intervals: the probes were not refitted to subsamples")
+    if not parts:
+        notes.append("no intervals: the probes were not refitted to halves of the patients")
     if d.n < 100:
         notes.append(f"only {d.n} patients: a hyperparameter chosen from so few is uncertain")
     parameters = {
         "target": d.target, "task": task, "learner": learner, "protocol": protocol, "order": list(d.labels),
-        "folds": FOLDS, "inner_folds": FOLDS, "repeats": count, "permutations": draws, "subsamples": parts,
+        "folds": FOLDS, "inner_folds": FOLDS, "repeats": count, "permutations": draws, "splits": parts,
         "embeddings": list(d.embeddings), "dimensions": d.embeddings[first].shape[1],
     }  # fmt: skip
     return ProbeResult(
@@ -212,7 +213,7 @@ def probe(
         efficiency=efficiency,
         published=flattered,
         others={name: r for name, r in rows.items() if name != first},
-        differences=differences(q, crossed, again),
+        differences=differences(q, fitted),
         hyperparameter=parameter_name(task, learner),
         chosen=own.chosen,
         truth=d.truth,
@@ -234,11 +235,6 @@ def _check_options(task: str, learner: str, protocol: str) -> None:
             f"the published protocol is a linear probe of classes, not {learner} of task {task!r}: "
             "use --task classify --learner linear, or --protocol nested"
         )
-
-
-def _typical(crossed: Crossed) -> float:
-    values, counts = np.unique(crossed.chosen, return_counts=True)
-    return float(values[counts.argmax()])
 
 
 def _by_class(q: Question, crossed: Crossed, labels: Sequence[str]) -> dict[str, Any]:

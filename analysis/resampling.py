@@ -1,4 +1,4 @@
-"""Permutations that respect blocks of exchange, the p-values that they give, and jackknives."""
+"""Permutations that respect blocks of exchange, the p-values that they give, jackknives, and random halves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import gammaln
 
-LEFT_OUT = 0.3  # of the patients, in each subsample of a delete-d jackknife
 CHUNK_BYTES = 64_000_000  # permuted columns are made and used in blocks of about this size
 
 
@@ -48,37 +47,27 @@ def jackknife_variance(left: np.ndarray) -> float:
     return float((left.size - 1) / left.size * np.sum((left - left.mean()) ** 2))
 
 
-def subsample(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[n] who stays when `LEFT_OUT` of the patients of every code are left out at random."""
-    kept = np.ones(codes.size, dtype=bool)
-    for code in np.unique(codes):
-        mine = rng.permutation(np.flatnonzero(codes == code))
-        kept[mine[: round(LEFT_OUT * mine.size)]] = False
-    return kept
+def half_split(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[n] who is in the first of two halves drawn at random, each code divided evenly (an odd one out at random)."""
+    order = rng.permutation(codes.size)
+    order = order[np.argsort(codes[order], kind="stable")]
+    first = np.empty(codes.size, dtype=bool)
+    first[order] = (np.arange(codes.size) + rng.integers(2)) % 2 == 0
+    return first
 
 
-def subsample_error(values: np.ndarray) -> float:
-    """Standard error of an estimate from its values [B] in subsamples, everything refitted there: delete-d jackknife.
+def halves_variance(values: np.ndarray) -> float:
+    """Variance of an estimate from its values [S, 2, F] in both halves of S random splits, under F ≥ 2 fold draws.
 
-    With a share f left out, the variance over subsamples times (1 − f) / f is that over cohorts. Unlike leaving out
-    one patient this holds for estimates that jump (an accuracy) or that contain a fit.
-
-    Source: Shao & Wu, Ann. Stat. 17 (1989) 1176.
+    Two halves share no patient, so that half the squared difference of what is fitted and measured in them has as mean
+    the variance in n / 2 patients, whatever the estimate is made of. Products of differences under *different* fold
+    draws leave out what the draw of the folds adds (the caller adds it as often as it counts), and a variance that
+    falls as 1 / n is half as large in all patients. May be negative by chance.
     """
-    return float(np.sqrt((1 - LEFT_OUT) / LEFT_OUT * values.var(ddof=1)))
-
-
-def subsample_interval(
-    estimate: float, values: np.ndarray, bounds: tuple[float, float] | None = None
-) -> tuple[float, float] | None:
-    """95 % interval from `subsample_error`, Student's t on B − 1 degrees of freedom; None where a value is missing."""
-    from scipy.stats import t
-
-    reach = float(t.ppf(0.975, values.size - 1)) * subsample_error(values)
-    if not np.isfinite([estimate, reach]).all():
-        return None
-    low, high = bounds or (-np.inf, np.inf)
-    return max(estimate - reach, low), min(estimate + reach, high)
+    apart = values[:, 0] - values[:, 1]
+    draws = apart.shape[1]
+    pairs = (apart.sum(axis=1) ** 2 - (apart**2).sum(axis=1)) / (draws * (draws - 1))
+    return float(pairs.mean() / 4)
 
 
 def log10_arrangements(codes: np.ndarray, groups: np.ndarray | None = None) -> float:

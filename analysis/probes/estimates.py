@@ -8,10 +8,12 @@ from itertools import combinations
 import numpy as np
 
 from analysis.gradient.comparison import holm_adjusted
+from analysis.probes.intervals import Again, difference_error, metric_interval
 from analysis.probes.learners import fit_path, grid
-from analysis.probes.metrics import BOUNDS, LOWER_IS_BETTER, METRICS, PRIMARY, measure, primary
+from analysis.probes.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, measure, primary
 from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
-from analysis.resampling import permutation_p_value, subsample_error, subsample_interval
+from analysis.refitted_interval import DF, spread_of
+from analysis.resampling import permutation_p_value
 from analysis.results import Interval
 
 NULL_REPEATS = 2
@@ -22,8 +24,7 @@ FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 class MetricRow:
     """Mean over repeats and its interval; `chance`: without any relation (mean of the refits to permuted labels).
 
-    p_value: one-sided, against refits to permuted labels. It tells whether there is anything; the interval, which
-    near chance is wider than it need be, tells how much.
+    p_value: one-sided, against refits to permuted labels. It tells whether there is anything, the interval how much.
     """
 
     mean: float
@@ -73,13 +74,13 @@ class Null:
     values: dict[str, np.ndarray]
 
 
-def null_metrics(X: np.ndarray, q: Question, *, value: float, draws: int) -> Null:
-    """Refit to permuted outcomes with the hyperparameter that the folds chose most."""
-    truths, predicted = refits(X, q, value=value, draws=draws, repeats=NULL_REPEATS)
-    names = list(METRICS[q.task])
-    values = {name: np.empty((draws, NULL_REPEATS)) for name in names}
+def null_metrics(X: np.ndarray, q: Question, crossed: Crossed, *, draws: int) -> Null:
+    """Refit to permuted outcomes (`probes.nested.refits`)."""
+    truths, predicted = refits(X, q, crossed, draws=draws, repeats=NULL_REPEATS)
+    repeats = predicted.shape[1]
+    values = {name: np.empty((draws, repeats)) for name in METRICS[q.task]}
     for b in range(draws):
-        for r in range(NULL_REPEATS):
+        for r in range(repeats):
             for name, v in measure(q.task, truths[b], predicted[b, r : r + 1]).items():
                 values[name][b, r] = v[0]
     return Null(values)
@@ -95,48 +96,88 @@ def chance_of(name: str, classes: int) -> float | None:
     }.get(name)
 
 
-def metric_rows(
-    q: Question, crossed: Crossed, null: Null | None, again: dict[str, np.ndarray] | None
-) -> dict[str, MetricRow]:
-    """Every metric with chance and, where it was refitted to subsamples (`again`), its interval."""
+@dataclass(frozen=True, eq=False)
+class Refits:
+    """Everything fitted anew for one embedding, by metric: fold draws, halves of the patients (None: no intervals),
+    permuted outcomes (None: no test)."""
+
+    repeats: dict[str, np.ndarray]
+    halves: dict[str, np.ndarray] | None
+    null: Null | None
+
+    @classmethod
+    def of(
+        cls, q: Question, crossed: Crossed, halves: dict[str, np.ndarray] | None, null: Null | None
+    ) -> Refits:
+        each = [measure(q.task, q.truth, p[None]) for p in crossed.predicted]
+        return cls({name: np.array([float(m[name][0]) for m in each]) for name in each[0]}, halves, null)
+
+    def mean(self, name: str) -> float:
+        return float(self.repeats[name].mean())
+
+    def again(self, name: str) -> Again | None:
+        if self.halves is None:
+            return None
+        null = None if self.null is None else self.null.values[name]
+        return Again(self.repeats[name], self.halves[name], null)
+
+    def chance(self, name: str, classes: int) -> float | None:
+        """Exact where there is such a value, else the mean of the refits to permuted outcomes."""
+        exact = chance_of(name, classes)
+        return float(self.null.values[name].mean()) if exact is None and self.null is not None else exact
+
+
+def metric_rows(q: Question, refits: Refits) -> dict[str, MetricRow]:
+    """Every metric with chance, interval and p, as far as it was refitted."""
     rows = {}
-    for name, values in measure(q.task, q.truth, crossed.predicted).items():
-        value, chance = float(values[0]), chance_of(name, q.classes)
-        if chance is None and null is not None:
-            chance = float(null.values[name].mean())
-        ci = None if again is None else subsample_interval(value, again[name], BOUNDS[name])
-        rows[name] = MetricRow(value, ci, chance, None if null is None else _p_value(name, value, null))
+    for name in METRICS[q.task]:
+        value, again = refits.mean(name), refits.again(name)
+        # an average precision has an exact chance in new patients, but not in few of them: it is not shown
+        limit = 1 / q.classes if name == "macro_pr_auc" else chance_of(name, q.classes)
+        ci = (
+            None
+            if again is None
+            else metric_interval(name, value, again, chance=limit, n=q.n, classes=q.classes)
+        )
+        p = None if refits.null is None else _p_value(name, value, refits)
+        rows[name] = MetricRow(value, ci, refits.chance(name, q.classes), p)
     return rows
 
 
-def _p_value(name: str, value: float, null: Null) -> float:
-    sign = -1.0 if name in LOWER_IS_BETTER else 1.0
-    return permutation_p_value(sign * value, sign * null.values[name].mean(axis=1))
+def _p_value(name: str, value: float, refits: Refits) -> float:
+    """Refits with fewer fold draws than the estimate scatter more: they are drawn in to what as many would have."""
+    assert refits.null is not None
+    null, sign = refits.null.values[name], -1.0 if name in LOWER_IS_BETTER else 1.0
+    between, within = spread_of(null)
+    mean, r, R = null.mean(axis=1), null.shape[1], refits.repeats[name].size
+    there = between + within / r
+    share = np.sqrt((between + within / max(r, R)) / there) if there > 0 else 1.0
+    return permutation_p_value(sign * value, sign * (mean.mean() + share * (mean - mean.mean())))
 
 
-def differences(
-    q: Question, crossed: dict[str, Crossed], again: dict[str, dict[str, np.ndarray]] | None
-) -> tuple[Difference, ...]:
-    """Every pair of embeddings: paired difference of the primary metric with its interval, p, and Holm's over all.
-
-    again: the metrics of each embedding in the same subsamples.
-    """
+def differences(q: Question, refits: dict[str, Refits]) -> tuple[Difference, ...]:
+    """Every pair of embeddings, refitted alike: difference of the primary metric with interval, p, and Holm's over
+    all."""
     from scipy.stats import t
 
     name = PRIMARY[q.task]
-    point = {e: float(measure(q.task, q.truth, c.predicted)[name][0]) for e, c in crossed.items()}
-    pairs = [(a, b, point[a] - point[b]) for a, b in combinations(crossed, 2)]
-    if again is None:
-        return tuple(Difference(a, b, name, gap, None, None, None) for a, b, gap in pairs)
-    apart = [again[a][name] - again[b][name] for a, b, _ in pairs]
-    ps = [
-        1.0 if gap == 0 else float(2 * t.sf(abs(gap) / subsample_error(values), values.size - 1))
-        for (_, _, gap), values in zip(pairs, apart, strict=True)
-    ]
-    return tuple(
-        Difference(a, b, name, gap, subsample_interval(gap, values), p, corrected)
-        for (a, b, gap), values, p, corrected in zip(pairs, apart, ps, holm_adjusted(ps), strict=True)
-    )
+    found = []
+    for a, b in combinations(refits, 2):
+        pair = (refits[a].again(name), refits[b].again(name))
+        values = (refits[a].mean(name), refits[b].mean(name))
+        error = None
+        if pair[0] is not None and pair[1] is not None:
+            chance = tuple(refits[e].chance(name, q.classes) or 0.0 for e in (a, b))
+            error = difference_error(name, values, (pair[0], pair[1]), chance=(chance[0], chance[1]), n=q.n)
+        found.append((a, b, values[0] - values[1], error if error is not None and error > 0 else None))
+    if any(error is None for _, _, _, error in found):
+        return tuple(Difference(a, b, name, gap, None, None, None) for a, b, gap, _ in found)
+    ps = [float(2 * t.sf(abs(gap) / error, DF)) if error else 1.0 for _, _, gap, error in found]
+    rows = []
+    for (a, b, gap, error), p, corrected in zip(found, ps, holm_adjusted(ps), strict=True):
+        reach = float(t.ppf(0.975, DF)) * (error or 0.0)
+        rows.append(Difference(a, b, name, gap, (gap - reach, gap + reach), p, corrected))
+    return tuple(rows)
 
 
 def published(X: np.ndarray, q: Question, nested_result: Crossed) -> Published:

@@ -57,9 +57,7 @@ def fit_path(
     seed: int = 0,
 ) -> list[np.ndarray]:
     """Predictions of the test rows for each value: probabilities [n, classes], values [n] or risks [n]."""
-    mean, sd = train.mean(axis=0), train.std(axis=0)
-    scale = np.where(sd > 1e-12 * (1 + np.abs(mean)), sd, np.inf)
-    Z, T = (train - mean) / scale, (test - mean) / scale
+    Z, T = standardised(train, test)
     if learner == "linear":
         if task == "classify":
             return logistic_path(Z, target, T, values, classes)
@@ -157,6 +155,24 @@ def ridge_path(Z: np.ndarray, y: np.ndarray, T: np.ndarray, values: Sequence[flo
     middle = y.mean()
     along, out_of = U.T @ (y - middle), T @ Vt.T
     return [middle + out_of @ (s / (s**2 + penalty) * along) for penalty in values]
+
+
+def ridge_axes(
+    train: np.ndarray, y: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What ridge fits of many targets y [n, B] share: targets and test rows along the principal axes, singular
+    values, and the mean of each target. A fit predicts mean + rows @ (s / (s² + penalty) · targets)."""
+    Z, T = standardised(train, test)
+    U, s, Vt = np.linalg.svd(Z, full_matrices=False)
+    middle = y.mean(axis=0)
+    return U.T @ (y - middle), T @ Vt.T, s, middle
+
+
+def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both by mean and SD of the training rows; a column that is constant there is 0."""
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    scale = np.where(sd > 1e-12 * (1 + np.abs(mean)), sd, np.inf)
+    return (train - mean) / scale, (test - mean) / scale
 
 
 def _cox_path(Z: np.ndarray, y: np.ndarray, T: np.ndarray, values: Sequence[float]) -> list[np.ndarray]:

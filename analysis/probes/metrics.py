@@ -138,10 +138,6 @@ METRICS: dict[str, dict[str, Metric]] = {
 }  # fmt: skip
 PRIMARY = {task: next(iter(metrics)) for task, metrics in METRICS.items()}
 LOWER_IS_BETTER = ("mae",)
-BOUNDS: dict[str, tuple[float, float] | None] = {
-    "balanced_accuracy": (0.0, 1.0), "macro_f1": (0.0, 1.0), "macro_auc": (0.0, 1.0), "macro_pr_auc": (0.0, 1.0),
-    "c_index": (0.0, 1.0), "quadratic_kappa": None, "mae": None, "r2": None,
-}  # fmt: skip
 
 
 def measure(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.probes.learners import fit_path, grid
+from analysis.probes.learners import fit_path, grid, ridge_axes
 from analysis.probes.metrics import LOWER_IS_BETTER, PRIMARY, primary
 
 FOLDS, INNER = 5, 5
@@ -71,7 +71,7 @@ def nested(X: np.ndarray, q: Question, *, repeats: int, processes: int | None = 
 
     def one(r: int, f: int) -> tuple[np.ndarray, float]:
         held = assignment[r] == f
-        return _tuned(X[~held], q, q.truth[~held], X[held], values, seed=q.seed + 7919 * (r * FOLDS + f + 1))
+        return _tuned(X[~held], q, q.truth[~held], X[held], values, seed=_inner_seed(q.seed, r, f))
 
     done = run(one, jobs, work=len(jobs) * INNER * len(values) * X.size, processes=processes)
     first = done[0][0]
@@ -81,6 +81,10 @@ def nested(X: np.ndarray, q: Question, *, repeats: int, processes: int | None = 
         predicted[r, assignment[r] == f] = p
         chosen[r, f] = value
     return Crossed(predicted, chosen, assignment)
+
+
+def _inner_seed(seed: int, repeat: int, fold: int) -> int:
+    return seed + 7919 * (repeat * FOLDS + fold + 1)
 
 
 def _tuned(
@@ -114,19 +118,26 @@ def best(q: Question, y: np.ndarray, candidates: Sequence[np.ndarray]) -> int:
 
 
 def refits(
-    X: np.ndarray, q: Question, *, value: float, draws: int, repeats: int, processes: int | None = None
+    X: np.ndarray, q: Question, crossed: Crossed, *, draws: int, repeats: int, processes: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions [draws, repeats, n, …] of refits to permuted outcomes [draws, n, …] at one value."""
-    rng = np.random.default_rng([q.seed, 1])
+    """Predictions [draws, repeats, n, …] of refits to permuted outcomes [draws, n, …].
+
+    Ridge regression, whose refits cost one product, is tuned anew and has as many repeats as the estimate; elsewhere
+    each fold takes a hyperparameter from those that the outer folds chose.
+    """
+    rng, choice = np.random.default_rng([q.seed, 1]), np.random.default_rng([q.seed, 6])
     truths = np.stack([q.truth[rng.permutation(q.n)] for _ in range(draws)])
+    if (q.task, q.learner) == ("regress", "linear"):
+        return truths, tuned_ridge(X, truths.T, assignment=crossed.assignment, seed=q.seed)
     folds = [[fold_assignment(strata(q, truth), FOLDS, rng) for _ in range(repeats)] for truth in truths]
+    values = choice.choice(crossed.chosen.ravel(), (draws, repeats, FOLDS))
 
     def one(b: int, r: int) -> np.ndarray:
         out: np.ndarray | None = None
         for f in range(FOLDS):
             held = folds[b][r] == f
             (p,) = fit_path(
-                q.task, q.learner, train=X[~held], target=truths[b][~held], test=X[held], values=[value],
+                q.task, q.learner, train=X[~held], target=truths[b][~held], test=X[held], values=[values[b, r, f]],
                 classes=q.classes, seed=q.seed,
             )  # fmt: skip
             out = np.zeros((q.n, *p.shape[1:])) if out is None else out
@@ -138,6 +149,29 @@ def refits(
     done = run(one, jobs, work=len(jobs) * FOLDS * X.size, processes=processes)
     predicted = np.stack(done).reshape(draws, repeats, *done[0].shape)
     return truths, predicted
+
+
+def tuned_ridge(X: np.ndarray, Y: np.ndarray, *, assignment: np.ndarray, seed: int) -> np.ndarray:
+    """[B, R, n] what `nested` predicts by ridge regression for each column of Y [n, B]: one decomposition a fold."""
+    n, B = Y.shape
+    values = np.array(grid("regress", "linear", round(n * (1 - 1 / FOLDS))))
+    out, codes = np.empty((B, len(assignment), n)), np.zeros(n, dtype=int)
+    for r, folds in enumerate(assignment):
+        for f in range(FOLDS):
+            held = folds == f
+            train, test, y = X[~held], X[held], Y[~held]
+            inner = fold_assignment(codes[~held], INNER, np.random.default_rng(_inner_seed(seed, r, f)))
+            lost = np.zeros((values.size, B))
+            for g in range(INNER):
+                part = inner == g
+                along, out_of, s, middle = ridge_axes(train[~part], y[~part], train[part])
+                for i, value in enumerate(values):
+                    fitted = middle + out_of @ ((s / (s**2 + value))[:, None] * along)
+                    lost[i] += ((fitted - y[part]) ** 2).sum(axis=0)
+            chosen = values[lost.argmin(axis=0)]  # the best R², of equals the strongest penalty
+            along, out_of, s, middle = ridge_axes(train, y, test)
+            out[:, r, held] = (middle + out_of @ (s[:, None] / (s[:, None] ** 2 + chosen) * along)).T
+    return out
 
 
 def run(

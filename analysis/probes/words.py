@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.probes.metrics import PRIMARY
-from analysis.resampling import LEFT_OUT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,10 +87,11 @@ def methods_text(r: ProbeResult) -> str:
     )
     if any(m.ci for m in r.metrics.values()):
         text += (
-            f"Intervals (95 %) are those of a delete-d jackknife: in {p['subsamples']} random subsamples, each without "
-            f"{100 * LEFT_OUT:g} % of the patients of every class, all folds were fitted anew, so that the interval "
-            "holds both who was examined and what was learnt from them; they refer to new patients and a probe learnt "
-            "from 4/5 as many, and are wider than they need be near chance. "
+            "Intervals (95 %) hold both who was examined and what was learnt from them: in both halves of "
+            f"{p['splits']} random splits of the patients all folds were fitted anew; halves share no patient, so that "
+            "their squared differences give the variance of a measure, which near chance is blended with that of the "
+            "refits to permuted values; a score test is inverted on the scale of the log or logit. They refer to new "
+            "patients and a probe learnt from 4/5 as many. "
         )
     if main.p_value is not None:
         text += (
@@ -104,7 +104,7 @@ def methods_text(r: ProbeResult) -> str:
             f"{r.published.metrics[PRIMARY[r.task]]:.3f}, {r.published.flatters[PRIMARY[r.task]]:+.3f} against nested. "
         )
     if r.differences:
-        text += "Embeddings were compared on identical folds, patients and subsamples, p-values corrected by Holm. "
+        text += "Embeddings were compared on identical folds, halves and permutations, p-values corrected by Holm. "
     return text.strip()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from statsmodels.stats.multitest import multipletests
 from analysis import probe
 from analysis.gradient.comparison import holm_adjusted
 from analysis.plots import probe as plots
+from analysis.probes import halves
 from analysis.probes import metrics as m
-from analysis.probes import subsamples
+from analysis.probes.intervals import scale_of
 from analysis.probes.learners import fit_path, logistic_path, proportional_odds_path, ridge_path
-from analysis.probes.nested import Question, fold_assignment, nested, refits
+from analysis.probes.nested import Crossed, Question, fold_assignment, nested, refits
 from flexict_core.errors import AnalysisError
 
 
@@ -221,33 +223,50 @@ def test_pure_noise_covers_chance() -> None:
     assert covered >= binom.ppf(0.001, runs, 0.95)
 
 
-def test_subsamples_are_refitted_and_scored_among_those_who_stay(
+def test_halves_are_refitted_and_scored_among_themselves(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    X, kept = rng.standard_normal((60, 4)), np.arange(60) % 10 > 2
+    X, first = rng.standard_normal((60, 4)), np.arange(60) % 2 == 0
     y = X[:, 0] + rng.standard_normal(60)
     q = Question("regress", "linear", y, 0, 0)
-    crossed = nested(X, q, repeats=2)
-    monkeypatch.setattr(subsamples, "subsample", lambda codes, rng: kept)
-    again = subsamples.subsampled_metrics(X, q, crossed, draws=1)
-    errors = []
-    for assignment, chosen in zip(crossed.assignment, crossed.chosen, strict=True):
-        p = np.full(60, np.nan)
+    crossed = Crossed(np.zeros((1, 60)), np.full((1, 5), 7.0), np.zeros((1, 60), dtype=int))
+    folds = np.arange(30) % 5
+    monkeypatch.setattr(halves, "half_split", lambda codes, rng: first)
+    monkeypatch.setattr(halves, "fold_assignment", lambda codes, folds_, rng: folds)
+    again = halves.metrics_in_halves(X, q, crossed, splits=1)
+    for half, rows in enumerate((first, ~first)):
+        Z, v, p = X[rows], y[rows], np.empty(30)
         for f in range(5):
-            train, test = kept & (assignment != f), kept & (assignment == f)
-            model = make_pipeline(StandardScaler(), Ridge(alpha=chosen[f])).fit(X[train], y[train])
-            p[test] = model.predict(X[test])
-        errors.append(sk.mean_absolute_error(y[kept], p[kept]))
-    assert again["mae"] == pytest.approx(np.mean(errors), abs=1e-9)
+            model = make_pipeline(StandardScaler(), Ridge(alpha=7.0)).fit(Z[folds != f], v[folds != f])
+            p[folds == f] = model.predict(Z[folds == f])
+        assert again["mae"][0, half] == pytest.approx([sk.mean_absolute_error(v, p)] * 2, abs=1e-9)
+        assert again["r2"][0, half] == pytest.approx([sk.r2_score(v, p)] * 2, abs=1e-9)
 
 
 def test_refits_permute_whole_outcomes(rng: np.random.Generator) -> None:
     truth = np.column_stack([rng.exponential(1, 40), rng.integers(0, 2, 40)])
     q = Question("survival", "linear", truth, 0, 0)
-    truths, predicted = refits(rng.standard_normal((40, 3)), q, value=10.0, draws=3, repeats=2)
+    X = rng.standard_normal((40, 3))
+    truths, predicted = refits(X, q, nested(X, q, repeats=1), draws=3, repeats=2)
     assert predicted.shape == (3, 2, 40)
     for drawn in truths:
         assert sorted(map(tuple, drawn)) == sorted(map(tuple, truth))
+
+
+def test_ridge_regression_is_tuned_anew_for_every_permuted_outcome(rng: np.random.Generator) -> None:
+    X = rng.standard_normal((45, 5))
+    q = Question("regress", "linear", X[:, 0] + rng.standard_normal(45), 0, 3)
+    truths, predicted = refits(X, q, nested(X, q, repeats=2), draws=3, repeats=1)
+    for truth, p in zip(truths, predicted, strict=True):
+        np.testing.assert_allclose(p, nested(X, replace(q, truth=truth), repeats=2).predicted, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "quadratic_kappa", "r2", "mae"])
+def test_scales_of_metrics_have_their_inverse_and_slope(name: str) -> None:
+    scale, c = scale_of(name, 80), np.array([0.05, 0.4, 0.9])
+    np.testing.assert_allclose(scale.back(scale.to(c)), c, atol=1e-12)
+    h = 1e-6
+    np.testing.assert_allclose(scale.slope(c), 2 * h / (scale.to(c + h) - scale.to(c - h)), rtol=1e-5)
 
 
 def test_holm_is_that_of_statsmodels(rng: np.random.Generator) -> None:
