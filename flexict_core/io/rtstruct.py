@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +54,8 @@ class StructureSet:
 
 def read_structure_set(path: str | os.PathLike[str]) -> StructureSet:
     """Regions of an RTSTRUCT and the series it refers to. Raises MaskError for a file that is damaged."""
-    return _structure_set(_dataset(Path(path)))
+    with _damage_named(Path(path)):
+        return _structure_set(_dataset(Path(path)))
 
 
 def read_rtstruct(
@@ -70,10 +73,12 @@ def read_rtstruct(
     than the CT's.
     """
     path = Path(path)
-    ds = _dataset(path)
-    chosen = _choose(path, _structure_set(ds), region)
-    _check_origin(path, ds, chosen, reference)
-    contours = _contours(path, ds, chosen.number)
+    with _damage_named(path):
+        ds = _dataset(path)
+        structures = _structure_set(ds)
+        chosen = _choose(path, structures, region)
+        _check_origin(path, structures, chosen, reference=reference)
+        contours = _contours(path, ds, chosen.number)
     if not contours:
         raise MaskError(f"{path}: region {chosen.name!r} has no closed contours, no area; choose another")
     axis, planes = _planes(path, contours, reference)
@@ -83,20 +88,28 @@ def read_rtstruct(
     return Volume(mask, reference.affine, path, reference.dicom)
 
 
-def _dataset(path: Path) -> Dataset:
-    from pydicom import dcmread
-
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """pydicom opens sequences when they are asked for, and lets many kinds of exceptions through; their texts may
+    quote what they read."""
     try:
-        with quiet_pydicom(), SizedReader(path) as stream:
-            ds = dcmread(stream, force=True)
-        _check_whole(path, ds)
-        return ds
+        yield
     except MaskError:
         raise
     except OSError as error:
-        raise MaskError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+        why = error.strerror or "its sequences end too soon"
+        raise MaskError(f"{path}: cannot be read ({why}); check the file") from None
     except Exception as error:
         raise MaskError(f"{path}: damaged RTSTRUCT ({type(error).__name__}); copy it again") from None
+
+
+def _dataset(path: Path) -> Dataset:
+    from pydicom import dcmread
+
+    with quiet_pydicom(), SizedReader(path) as stream:
+        ds = dcmread(stream, force=True)
+    _check_whole(path, ds)
+    return ds
 
 
 def _check_whole(path: Path, ds: Dataset) -> None:
@@ -160,11 +173,10 @@ def _choose(path: Path, structures: StructureSet, region: int | str | None) -> R
     return found[0]
 
 
-def _check_origin(path: Path, ds: Dataset, chosen: Region, reference: Volume) -> None:
+def _check_origin(path: Path, structures: StructureSet, chosen: Region, *, reference: Volume) -> None:
     origin = reference.dicom
     if origin is None:  # a CT that was converted names no frame; its grid still has to hold the contours
         return
-    structures = _structure_set(ds)
     frames = (chosen.frame_uid,) if chosen.frame_uid else structures.frame_uids
     if origin.frame_uid and frames and origin.frame_uid not in frames:
         raise MaskError(

@@ -213,6 +213,20 @@ def a_structure_set_cut_short(at: Path) -> Row:
     return row
 
 
+def _with_bytes(at: Path, old: bytes, new: bytes) -> Row:
+    """A structure set with other bytes in its contours, which pydicom looks at only when they are asked for."""
+    row = _drawn(at, {"GTV": INSIDE})
+    content = (at / "rs.dcm").read_bytes()
+    assert old in content
+    (at / "rs.dcm").write_bytes(content.replace(old, new))
+    return row
+
+
+@cases.refused("damaged RTSTRUCT (NotImplementedError)", scan=("damaged RTSTRUCT",))
+def contours_of_an_unknown_representation(at: Path) -> Row:
+    return _with_bytes(at, b"\x06\x30\x40\x00SQ", b"\x06\x30\x40\x00ZZ")
+
+
 @cases.refused("DICOM of modality CT, no mask", scan=())
 def a_ct_slice_in_place_of_a_mask(at: Path) -> Row:
     row = series(at)
