@@ -39,8 +39,11 @@ def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings
     first = [c for c in (config.stage, *_likely(list(levels))) if c in levels]
     columns = list(dict.fromkeys([*first, *levels]))
     first_field, second_field, third_field, fourth_field = st.columns([4, 4, 9, 4], gap="small")
+    wanted = state.view().stage
     with first_field:
         stage = state.choose("Stage column", "stage", columns, on_change=_restart, args=(True,)) or columns[0]
+    if wanted is not None and stage != wanted:  # the order was another column's
+        state.set_field("order", None)
     with second_field:
         order = _choose_order(config, stage, levels[stage])
     with third_field:
@@ -63,6 +66,12 @@ def choose_settings(cohort: Cohort, config: state.AppConfig) -> GradientSettings
         )
     group = None if group == NO_GROUP else group
     state.update(group=group)
+    if (meant := wanted or config.stage) is not None and meant not in levels:
+        st.info(
+            f"{literal(meant)} does not have 2 to 20 different values among these patients: "
+            f"{literal(stage)} is offered instead.",
+            icon=":material/info:",
+        )
     return GradientSettings(stage, order, adjust, group)
 
 

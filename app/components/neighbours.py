@@ -140,7 +140,7 @@ def thumbnail(row: Any, window: Window) -> bytes:
     return _thumbnail(row, stamps, (str(row.mask_label), str(row.series_uid)), window)
 
 
-@st.cache_data(show_spinner=False, max_entries=1000)  # 10 to 25 kB each
+@st.cache_data(show_spinner=False, max_entries=500)  # 10 to 25 kB each
 def _thumbnail(_row: Any, stamps: loaders.Stamp, part: tuple[str, str], window: Window) -> bytes:
     case = loaders.read_case(_row)
     return _picture(case, case.centre_zyx, window)

@@ -21,7 +21,7 @@ def neighbours(cohort: Cohort, patient: str, k: int) -> NeighbourResult:
     return _neighbours(cohort, cohort_key(cohort), patient, k)
 
 
-@st.cache_resource(show_spinner="Searching for similar cases…", max_entries=256)
+@st.cache_resource(show_spinner="Searching for similar cases…", max_entries=64)
 def _neighbours(_cohort: Cohort, key: tuple[str, ...], patient: str, k: int) -> NeighbourResult:
     from analysis import search
 

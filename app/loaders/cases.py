@@ -80,7 +80,7 @@ def matched(cohort: Cohort, patient: str, *, match: tuple[str, ...], k: int) -> 
     return _matched(cohort, loaders.cohort_key(cohort), patient, match, k)
 
 
-@st.cache_resource(show_spinner="Searching among matched cases…", max_entries=128)
+@st.cache_resource(show_spinner="Searching among matched cases…", max_entries=64)
 def _matched(
     _cohort: Cohort, key: tuple[str, ...], patient: str, match: tuple[str, ...], k: int
 ) -> MatchedNeighbours:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 _PATIENCE_S = 180.0
 _LARGEST = 512 << 20
@@ -30,26 +31,25 @@ class Session:
         from websockets.sync.client import connect
 
         address = self.url.replace("http", "ws", 1) + "/_stcore/stream"
-        self._wire = connect(
-            address,
-            subprotocols=["streamlit"],
-            max_size=_LARGEST,
-            origin=self.url,
-            compression=None,  # type: ignore[arg-type,list-item]
-        )
-        try:
+        how: dict[str, Any] = {"subprotocols": ["streamlit"], "origin": self.url}
+        with ExitStack() as stack:
+            self._wire = stack.enter_context(
+                connect(address, max_size=_LARGEST, compression=None, open_timeout=_PATIENCE_S, **how)
+            )
             self._run(page_name=self.page)
-        except BaseException:
-            self._wire.close()
-            raise
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._wire.close()
+        self._open.close()
 
     def go(self, page: str) -> None:
         """Another page by its name in the address."""
         self._run(page_script_hash=self.pages[page], page_name=page)
+
+    def rerun(self) -> None:
+        """The same page again."""
+        self._run()
 
     def choose(self, key: str, value: str | list[str] | bool) -> None:
         """Set a select box, a multi-select, a text field or a toggle."""
@@ -68,6 +68,18 @@ class Session:
             if getattr(widget, "id", "").endswith(f"-{key}"):
                 return widget
         raise KeyError(f"no widget {key!r} on the page")
+
+    def has(self, key: str) -> bool:
+        """Whether the page has a widget of this key."""
+        try:
+            self.widget(key)
+        except KeyError:
+            return False
+        return True
+
+    def view(self) -> dict[str, list[str]]:
+        """What the address says."""
+        return parse_qs(self.query)
 
     def of_kind(self, kind: str) -> list[Any]:
         """All elements of a kind, such as "exception", in the order of the page."""
