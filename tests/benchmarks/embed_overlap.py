@@ -21,6 +21,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from tests.benchmarks.measurements import Measurement, record
+
 BAR = 1.15
 CONFIG = {"embed_dim": 864, "depth": 16, "num_heads": 12, "patch_size": 8, "layerscale_init": 1.0}
 
@@ -129,6 +131,7 @@ def main() -> None:
         assert report.done == args.volumes
         print(f"sum of the stages {total:.1f} s / {cores} cores = {bound:.1f} s; wall {wall:.1f} s; ratio {wall / bound:.2f} "
               f"({'hit' if wall <= BAR * bound else 'MISS'}: at most {BAR}); load now {os.getloadavg()[0]:.1f}")  # fmt: skip
+        record(Measurement("wall time", wall / bound, "× its stages", BAR))
         print(f"the run itself used {used:.1f} processor seconds, {used / wall:.2f} of {cores} cores; "
               f"peak of a worker process {workers.ru_maxrss / 1024:.0f} MB")  # fmt: skip
 

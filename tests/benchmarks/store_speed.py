@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.measurements import Measurement, record
+
 BAR = 1.3
 NAMES = ["patient_id", "series_uid", "roi_id", "image", "source_sha256"]
 SPEC = {"encoder": "net", "recipe": "default", "pooling": "cls"}
@@ -205,6 +207,8 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
                 f"{store:.2f}",
                 f"{store / plain:.2f}{'' if store / plain <= BAR else ' MISS'}",
             ]
+        took = [min(f["seconds"] for f in found[side]) for side in ("store", "plain")]
+        record(Measurement(what, took[0] / took[1], "× plain pyarrow", BAR))
         peak = [f"{max(f['peak_mb'] for f in found[side]):.0f}" for side in ("plain", "store")]
         print(f"| {' | '.join([what, *cells, *peak])} |", flush=True)
     size = {n: sum(p.stat().st_size for p in folder.glob(g)) / 1e6
@@ -238,6 +242,7 @@ def main() -> None:
         listing = min(measure("store", "list 1,000 parts", args, folder)["seconds"] for _ in range(3))
         merging = measure("store", "merge 1,000 parts", args, folder)
         left = len(list(folder.glob("many/*/part-*")))
+        record(Measurement(f"list a store of {args.parts:,} parts", listing, "s", 1.0))
         print(f"list a store of {args.parts:,} parts: {listing:.2f} s ({'hit' if listing < 1 else 'MISS'}: under 1 s); "
               f"its parts merged at close: {left} left, {merging['seconds']:.1f} s, {merging['peak_mb']:.0f} MB")  # fmt: skip
 
