@@ -36,6 +36,9 @@ JACKKNIVES = 12  # draws whose fixed-score variance is averaged
 RELEVANT_GAIN = 0.05  # an added concordance below it may be called explained
 RELEVANT_CORRELATION = 0.25  # and only where an adjusted correlation of this size is out of reach,
 DETECTABLE_CORRELATION = 1 / 3  # in a study that would have found one of this size
+LEAST_VARIANCE = (
+    0.01  # of a stage given the adjusters, as a share of the mean: a surprise there counts 10-fold at most
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,9 @@ def adjusted_null(d: StageData, folds: Folds, *, permutations: int, rng: np.rand
         beyond=beyond,
         observed=float(_statistic(beyond, Q, d.y)[0]),
         conditional=null,
-        freedman_lane=_freedman_lane(beyond, Q, d, permutations, rng),
+        freedman_lane=_freedman_lane(
+            beyond, Q, d, probability=probability, permutations=permutations, rng=rng
+        ),
     )
 
 
@@ -153,15 +158,28 @@ def _statistic(beyond: CrossFit, Q: np.ndarray, Y: np.ndarray) -> np.ndarray:
 
 
 def _freedman_lane(
-    beyond: CrossFit, Q: np.ndarray, d: StageData, permutations: int, rng: np.random.Generator
+    beyond: CrossFit,
+    Q: np.ndarray,
+    d: StageData,
+    *,
+    probability: np.ndarray,
+    permutations: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """[B] statistics of (fitted stage + permuted residual): the second opinion."""
-    fitted = Q @ (Q.T @ d.y)
-    residual = d.y - fitted
+    """[B] statistics of (expected stage + permuted residual): the second opinion.
+
+    The residuals are permuted in units of their own SD, which the model of stage given adjusters has too: a stage
+    spreads less where the adjusters all but name it, and residuals of unequal spread are not exchangeable.
+    """
+    k = np.arange(d.n_stages)
+    expected = probability @ k
+    variance = np.maximum(probability @ k**2 - expected**2, 0.0)
+    spread = np.sqrt(np.maximum(variance, LEAST_VARIANCE * variance.mean()))
+    residual = (d.y - expected) / spread
     null = np.empty(0)
     for size in chunks(d.n, permutations):
-        drawn = fitted[:, None] + permuted_columns(residual, size, rng, groups=d.groups)
-        null = np.append(null, _statistic(beyond, Q, drawn))
+        drawn = permuted_columns(residual, size, rng, groups=d.groups) * spread[:, None]
+        null = np.append(null, _statistic(beyond, Q, expected[:, None] + drawn))
     return null
 
 

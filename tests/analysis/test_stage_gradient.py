@@ -11,6 +11,9 @@ import pytest
 from scipy.stats import binom
 
 from analysis import stage_gradient
+from analysis.gradient import adjusted
+from analysis.gradient.data import gather
+from analysis.splits import repeated_folds
 from analysis.stage_gradient import StageGradientResult
 from flexict_core.errors import AnalysisError, CohortError
 from tests.benchmarks.calibration_settings import Setting, p_values_of_one
@@ -83,6 +86,29 @@ def test_sizes_are_within_their_binomial_bands() -> None:
     found = pd.DataFrame([p_values_of_one(driven, 99, 300 + r) for r in range(runs)])
     assert (found[["conditional", "Freedman–Lane"]] <= 0.05).sum().max() <= high
     assert (found["trend"] <= 0.05).mean() > 0.9  # what an unadjusted test would have claimed
+
+
+def test_permuted_residuals_keep_each_patients_own_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that the adjuster all but names must not be redrawn as one that it leaves open: p and p (1 − p)."""
+    rng = np.random.default_rng(0)
+    open_ = np.arange(300) % 3 == 0
+    codes = np.where(open_, np.arange(300) % 2, np.arange(300) % 25 == 1)
+    X, table = rng.standard_normal((300, 5)), pd.DataFrame({"scanner": np.where(open_, "A", "B")})
+    d = gather(X, codes.astype(str), order=["0", "1"], adjust=table, groups=None, patients=None)
+    seen: list[np.ndarray] = []
+
+    def recorded(beyond: object, Q: np.ndarray, Y: np.ndarray) -> np.ndarray:
+        seen.append(np.atleast_2d(Y.T).T)
+        return np.zeros(seen[-1].shape[1])
+
+    monkeypatch.setattr(adjusted, "_statistic", recorded)
+    adjusted.adjusted_null(d, repeated_folds(300), permutations=999, rng=rng)
+    second = seen[-1]
+    assert second.shape == (300, 999)
+    for rows in (open_, ~open_):
+        p = codes[rows].mean()
+        assert second[rows].mean() == pytest.approx(p, abs=0.01)
+        assert second[rows].var(axis=1).mean() == pytest.approx(p * (1 - p), rel=0.05)
 
 
 def test_the_interval_excludes_one_half_when_the_test_rejects() -> None:
