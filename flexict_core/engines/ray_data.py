@@ -9,7 +9,6 @@ what is missing, and a row that is lost three times goes to quarantine. So no ro
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import threading
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flexict_core.engines.encode import encode_outcomes, preferred_batch
-from flexict_core.errors import CheckpointError, EncoderError, FlexictError, InputError
+from flexict_core.engines.ray_cluster import connected, gpus_of, other_versions, versions
+from flexict_core.errors import CheckpointError, EncoderError, FlexictError
 from flexict_core.prepare_row import Outcome, Task, failed, prepare_row
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class Ray:
         workers: rows read at a time over all machines; None: as many as there are cores. InputError where Ray is not
         installed or the cluster cannot be joined, FlexictError where not one row comes back.
         """
-        with _connected(self.address, workers) as ray:
-            gpus = _gpus(ray, self.gpus)
+        with connected(self.address, workers) as ray:
+            gpus = gpus_of(ray, self.gpus)
             size = batch_size or (_GPU_BATCH if gpus else max(preferred_batch(e, None) for e in encoders))
             plan = _Plan(_frozen(encoders), workers=workers, batch_size=size, gpus=gpus, timeout_s=timeout_s)
             for wave in _waves(rows):
@@ -119,7 +119,7 @@ def _pipeline(ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]) -> Any:
             _prepare,
             batch_size=1,
             batch_format="numpy",
-            fn_args=(ray.put(plan.frozen), plan.timeout_s),
+            fn_args=(ray.put(plan.frozen), plan.timeout_s, versions()),
             num_cpus=1,
             concurrency=plan.workers,
             ray_remote_args_fn=_once,
@@ -128,7 +128,7 @@ def _pipeline(ray: Any, plan: _Plan, missing: dict[int, Sequence[Task]]) -> Any:
             _Encode,
             batch_size=plan.batch_size,
             batch_format="numpy",
-            fn_constructor_args=(plan.frozen, bool(plan.gpus)),
+            fn_constructor_args=(plan.frozen, bool(plan.gpus), versions()),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, plan.gpus)),
             ray_remote_args_fn=_once_an_actor,
             **({"num_gpus": 1} if plan.gpus else {"num_cpus": 0.5}),
@@ -143,8 +143,12 @@ def _once_an_actor() -> dict[str, Any]:
     return {"max_restarts": -1, "max_task_retries": 0}
 
 
-def _prepare(batch: dict[str, Any], frozen: Any, timeout_s: float | None) -> dict[str, Any]:
+def _prepare(
+    batch: dict[str, Any], frozen: Any, timeout_s: float | None, theirs: dict[str, str]
+) -> dict[str, Any]:
     """In a Ray task: one row read and prepared."""
+    if (fault := other_versions(theirs)) is not None:
+        return {"number": batch["number"], "load": _cells([pickle.dumps(fault) for _ in batch["load"]])}
     encoders = _thawed(frozen)
     with _no_longer_than(timeout_s):
         loads = [pickle.dumps(prepare_row(encoders, pickle.loads(load))) for load in batch["load"]]  # noqa: S301
@@ -154,9 +158,10 @@ def _prepare(batch: dict[str, Any], frozen: Any, timeout_s: float | None) -> dic
 class _Encode:
     """In a Ray actor: the encoders, their weights loaded once."""
 
-    def __init__(self, frozen: bytes, gpu: bool) -> None:
-        self.encoders = _thawed(frozen)
-        if gpu:
+    def __init__(self, frozen: bytes, gpu: bool, theirs: dict[str, str]) -> None:
+        self.fault = other_versions(theirs)
+        self.encoders = () if self.fault else _thawed(frozen)
+        if gpu and not self.fault:
             from flexict_core.encoders.inference import resolve_device
 
             for encoder in self.encoders:
@@ -164,7 +169,12 @@ class _Encode:
                     encoder.device = resolve_device("cuda")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        rows = [pickle.loads(load) for load in batch["load"]]  # noqa: S301
+        loads = [pickle.loads(load) for load in batch["load"]]  # noqa: S301
+        faults = [load for load in loads if isinstance(load, FlexictError)] + [self.fault] * bool(self.fault)
+        done = [faults[0] for _ in loads] if faults else self._encoded(loads)
+        return {"number": batch["number"], "load": _cells([pickle.dumps(d) for d in done])}
+
+    def _encoded(self, rows: list[list[Outcome]]) -> list[Any]:
         try:
             done: list[Any] = [[] for _ in rows]
             for number, encoder in enumerate(self.encoders):
@@ -176,8 +186,8 @@ class _Encode:
             CheckpointError,
             EncoderError,
         ) as error:  # the encoder's fault: the run's end, told to the driver
-            done = [error for _ in rows]
-        return {"number": batch["number"], "load": _cells([pickle.dumps(d) for d in done])}
+            return [error for _ in rows]
+        return done
 
 
 def _cells(loads: Sequence[bytes]) -> np.ndarray:
@@ -223,56 +233,3 @@ def _no_longer_than(timeout_s: float | None) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@contextmanager
-def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray loads
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters comes back as an exception
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise InputError(
-            "Ray is not installed: pip install 'flexict-atlas[ray]', or use --engine local"
-        ) from None
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # they are asked for again
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    mine = not ray.is_initialized()
-    if mine:
-        quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-        try:
-            if address is None:
-                cpus = None if workers is None else workers + 1  # one for the encoder
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    num_cpus=cpus,
-                    _node_ip_address="127.0.0.1",  # nobody else's business
-                    **quiet,
-                )
-            else:
-                ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"Ray cluster {address or 'on this machine'!r} cannot be joined ({' '.join(str(error).split())}): "
-                "check the address and that `ray status` answers"
-            ) from None
-    try:
-        yield ray
-    finally:
-        if mine:
-            ray.shutdown()
-
-
-def _gpus(ray: Any, wanted: bool | None) -> int:
-    there = int(ray.cluster_resources().get("GPU", 0))
-    if wanted and not there:
-        raise EncoderError(
-            "--device cuda: the Ray cluster has no GPU: use --device cpu, or add a node that has one"
-        )
-    return 0 if wanted is False else there
