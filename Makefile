@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint types install audit wheel clean
+.PHONY: demo test lint types install api lock audit wheel clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt pyproject.toml
+# First what the lock holds, each file by its hash; then the rest: torch, of which every machine has its own build, and
+# this project.
+$(VENV)/.installed: requirements.txt requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -r requirements.txt
 	touch $@
 
 demo: install
@@ -33,10 +36,15 @@ types: install
 api: install
 	$(BIN)/python .ci/api.py build/api
 
-# known weaknesses of the pinned libraries; needs an index
-audit: install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	grep -E '^[A-Za-z].*==' requirements.txt | $(BIN)/pip-audit --no-deps --disable-pip -r /dev/stdin
+# the hashes of what requirements.txt pins, of all platforms, as the Python package index has them
+lock:
+	test -x build/lock/bin/uv || ($(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv==0.13.9)
+	grep -vE '^(-e|torch==)' requirements.txt | build/lock/bin/uv pip compile --quiet --no-deps --generate-hashes \
+	  --no-annotate --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock -
+
+# are weaknesses known of the pinned libraries? says so where no list of them can be reached
+audit:
+	$(PYTHON) .ci/audit.py
 
 # the wheel, installed into an environment of its own, draws and analyses the demo cohort from there
 wheel: install

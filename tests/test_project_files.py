@@ -39,13 +39,48 @@ def test_the_citation_is_valid_and_of_this_version() -> None:
     assert "doi" not in paper
 
 
-def test_the_reference_is_built_from_the_docstrings(tmp_path: Path) -> None:
-    """A part of `make api`: the package's front page and one module."""
-    spec = importlib.util.spec_from_file_location("api", ROOT / ".ci/api.py")
+def _tool(name: str) -> Any:
+    """A program of `.ci`, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f".ci/{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    api: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(api)
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_lock_holds_what_is_pinned_with_hashes() -> None:
+    named = (pin.split("==") for pin in _tool("audit").pins())
+    pinned = {f"{re.sub('[-_.]+', '-', name).lower()}=={version}" for name, version in named}
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line.split() for line in lock.splitlines() if line and not line.startswith("#")]
+    assert {line[0] for line in lines} == {p for p in pinned if not p.startswith("torch==")}
+    for name, *hashes in lines:
+        assert hashes, name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", h) for h in hashes), name
+
+
+def test_an_audit_without_answers_is_none() -> None:
+    verdict = _tool("audit").verdict
+    clean = {"name": "a", "version": "1", "vulns": []}
+    weak = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+    unknown = {"name": "c", "skip_reason": "not found"}
+    assert verdict([unknown]) == (
+        0,
+        ["not audited: the list of known weaknesses answers for none of the 1 pinned libraries"],
+    )
+    assert verdict([clean, unknown]) == (
+        0,
+        ["audited: no known weakness in 1 pinned libraries; 1 are not in the list"],
+    )
+    assert verdict([clean, weak]) == (
+        1, ["b 2: PYSEC-1, mended in 3", "audited: 1 known weaknesses in 2 pinned libraries"],
+    )  # fmt: skip
+
+
+def test_the_reference_is_built_from_the_docstrings(tmp_path: Path) -> None:
+    """A part of `make api`: the package's front page and one module."""
+    api = _tool("api")
     everything = api.modules()
     assert {"analysis", "analysis.plots.survival", "analysis.paper.assembly", "flexict_core.io"} <= set(
         everything
