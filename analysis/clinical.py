@@ -92,14 +92,14 @@ def typed(column: pd.Series) -> pd.Series:
     None)."""
     import pandas as pd
 
-    values = [str(v).strip() for v in column]
-    gap = np.array([is_missing(v) for v in values])
-    numbers = [math.nan if g else _number(v) for v, g in zip(values, gap, strict=True)]
-    if not gap.all() and all(g or math.isfinite(x) for x, g in zip(numbers, gap, strict=True)):
-        return pd.Series(numbers, index=column.index, dtype="float64")
-    return pd.Series(
-        [None if g else v for v, g in zip(values, gap, strict=True)], index=column.index, dtype=object
-    )
+    at, different = pd.factorize(column.astype(str))  # each different value is read once
+    values = [str(v).strip() for v in different]
+    gap = np.array([is_missing(v) for v in values], dtype=bool)
+    numbers = np.array([math.nan if g else _number(v) for v, g in zip(values, gap, strict=True)])
+    if not gap.all() and np.isfinite(numbers[~gap]).all():
+        return pd.Series(numbers[at], index=column.index, dtype="float64")
+    texts = np.array([None if g else v for v, g in zip(values, gap, strict=True)], dtype=object)
+    return pd.Series(texts[at], index=column.index, dtype=object)
 
 
 def _number(text: str) -> float:

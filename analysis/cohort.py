@@ -190,6 +190,8 @@ def load_cohort(
     either. `id_replace` holds "FROM=TO" for the clinical IDs. Raises CohortError for duplicate IDs, a
     misspelt column and when no ID is common; StoreError for what the store does not hold.
     """
+    import pandas as pd
+
     from flexict_core.store import EmbeddingStore
 
     archive = store if isinstance(store, EmbeddingStore) else EmbeddingStore(Path(store))
@@ -201,18 +203,19 @@ def load_cohort(
     table = read_clinical(clinical, id_column=id_column, id_replace=id_replace)
     row_ids = held.rows["patient_id"].astype(str).str.strip().to_numpy(dtype=object)
     X, patients = mean_by_patient(np.asarray(held.X, dtype=np.float64), row_ids)
-    position = {p: i for i, p in enumerate(patients)}
-    common = [p for p in table.patient_id if p in position]
-    if not common:
+    at = pd.Index(patients).get_indexer(table.patient_id)  # −1: not in the store
+    known = at >= 0
+    if not known.any():
         raise CohortError(nothing_in_common(patients, table))
     lost = unmatched(patients, table)
-    at = [position[p] for p in common]
-    matched = table.frame[table.frame[id_column].isin(position)].reset_index(drop=True)
+    common = table.patient_id[known]
+    rows = held.rows
+    rows["patient_id"] = row_ids
     cohort = Cohort(
-        X=X[at],
-        patient_id=np.array(common, dtype=object),
-        table=matched,
-        rows=held.rows.assign(patient_id=row_ids)[_among(row_ids, common)].reset_index(drop=True),
+        X=X[at[known]],
+        patient_id=common,
+        table=_rows_of(table.frame, known),
+        rows=_rows_of(rows, np.asarray(pd.Index(row_ids).isin(common))),
         feature_names=_feature_names(held),
         lost=lost_frame(lost),
         warnings=(*sentences(lost), *_without_id(table)),
@@ -228,11 +231,9 @@ def load_cohort(
     return _finite(_filtered(cohort, where))
 
 
-def _among(ids: np.ndarray, wanted: Sequence[str]) -> np.ndarray:
-    """Which ids are wanted, [n] booleans; by hash, for numpy compares every object with every other."""
-    import pandas as pd
-
-    return np.asarray(pd.Index(ids).isin(wanted))
+def _rows_of(frame: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:
+    """The rows of a mask [n], counted anew; a table of which every row is wanted is not copied."""
+    return frame if wanted.all() else frame[wanted].reset_index(drop=True)
 
 
 def only_embedding(store: EmbeddingStore) -> str:

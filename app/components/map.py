@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import loaders, state
 from app.components.figures import on_screen
+from app.held import Held
 from app.webgl_map import component as webgl
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _SCREEN_FACTOR = 1.5
 _PANEL_PX = (340, 480)  # least and most height of the panel; its width is the page's
 _TYPICAL_WIDTH_PX = 500
 _TOOLBAR_PX = 26  # room for the tools above the panel
+_POINTS: Held[webgl.Points] = Held(most=6, most_mb=64)
+_COLOURS: Held[webgl.Colours] = Held(most=48, most_mb=64)
 _TOOLS = {"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["toImage", "autoScale2d"]}
 
 
@@ -65,12 +68,13 @@ def _show_many(
     cohort: Cohort, result: ProjectionResult, colour: Colouring | None, *, everyone: state.Ids, alt: str
 ) -> None:
     key, who = f"webgl-{result.method}", loaders.cohort_key(cohort)
-    drawn = _points(result, who, result.method)
-    painted = _colours(colour, who, colour and (colour.label, colour.categories, colour.ordered), result.n)
+    drawn = _POINTS.get((who, result.method), lambda: webgl.points(result))
+    column = colour and (colour.label, colour.categories, colour.ordered)
+    painted = _COLOURS.get((who, column), lambda: webgl.colours(colour, result.n))
     webgl.show(
         drawn,
         painted,
-        marked=_marked(result, who, st.session_state["_map-highlight"], everyone),
+        marked=_marked(result, everyone, who, st.session_state["_map-highlight"]),
         alt=alt,
         key=key,
         on_selected=lambda: _take_rows(key, drawn, result, everyone),
@@ -79,29 +83,13 @@ def _show_many(
         st.caption(message)
 
 
-@st.cache_resource(show_spinner=False, max_entries=6)
-def _points(_result: ProjectionResult, cohort_key: tuple[str, ...], method: str) -> webgl.Points:
-    return webgl.points(_result)
-
-
-@st.cache_resource(show_spinner=False, max_entries=48)
-def _colours(_colour: Colouring | None, cohort_key: tuple[str, ...], column: Any, n: int) -> webgl.Colours:
-    """column: its name and categories, and whether they have an order, which is that of the colours."""
-    return webgl.colours(_colour, n)
-
-
-def _marked(
-    result: ProjectionResult, cohort_key: tuple[str, ...], highlighted: str | None, everyone: state.Ids
-) -> np.ndarray:
-    if highlighted is None:
-        return np.zeros(result.n, dtype=bool)
-    return _highlighted(result, everyone, cohort_key, highlighted)
-
-
 @st.cache_data(show_spinner=False, max_entries=12)
-def _highlighted(
-    _result: ProjectionResult, _everyone: state.Ids, cohort_key: tuple[str, ...], highlighted: str
+def _marked(
+    _result: ProjectionResult, _everyone: state.Ids, cohort_key: tuple[str, ...], highlighted: str | None
 ) -> np.ndarray:
+    """Which patients of the picture [n] are highlighted."""
+    if highlighted is None:
+        return np.zeros(_result.n, dtype=bool)
     chosen = np.array(state.unpack_selection(_everyone, highlighted), dtype=str)
     return np.isin(_result.patient_id.astype(str), chosen)
 

@@ -168,3 +168,15 @@ def test_results_speak_for_themselves() -> None:
     assert f"{result.trustworthiness:.3f}" in result.summary()
     assert "seed 0" in result.methods_text()
     assert not hasattr(result, "transform")
+
+
+def test_components_of_many_patients_are_those_of_a_decomposition() -> None:
+    """Above 20,000 patients by the covariance: against numpy's singular vectors."""
+    rng = np.random.default_rng(5)
+    X = (rng.standard_normal((21_000, 6)) * [5, 3, 1, 1, 1, 0.1] + 7).astype(np.float32)
+    found = project(X, method="pca", metric="cosine")
+    rows = X / np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    u, s, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+    ours, theirs = found.coordinates, u[:, :2] * s[:2]
+    assert ours * np.sign((ours * theirs).sum(axis=0)) == pytest.approx(theirs, abs=1e-9)
+    assert found.explained_variance == pytest.approx(tuple(s[:2] ** 2 / (s**2).sum()), rel=1e-9)
