@@ -88,8 +88,10 @@ def test_sizes_are_within_their_binomial_bands() -> None:
     assert (found["trend"] <= 0.05).mean() > 0.9  # what an unadjusted test would have claimed
 
 
-def test_permuted_residuals_keep_each_patients_own_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage that the adjuster all but names must not be redrawn as one that it leaves open: p and p (1 − p)."""
+def test_permuted_residuals_are_in_units_of_a_spread_between_own_and_common(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stage that the adjuster all but names is not redrawn as one that it leaves open. Its variance is p (1 − p)."""
     rng = np.random.default_rng(0)
     open_ = np.arange(300) % 3 == 0
     codes = np.where(open_, np.arange(300) % 2, np.arange(300) % 25 == 1)
@@ -105,10 +107,13 @@ def test_permuted_residuals_keep_each_patients_own_spread(monkeypatch: pytest.Mo
     adjusted.adjusted_null(d, repeated_folds(300), permutations=999, rng=rng)
     second = seen[-1]
     assert second.shape == (300, 999)
+    p = np.where(open_, codes[open_].mean(), codes[~open_].mean())
+    own = p * (1 - p)
+    unit = (own + own.mean()) / 2
+    expected = unit * np.mean(own / unit)
     for rows in (open_, ~open_):
-        p = codes[rows].mean()
-        assert second[rows].mean() == pytest.approx(p, abs=0.01)
-        assert second[rows].var(axis=1).mean() == pytest.approx(p * (1 - p), rel=0.05)
+        assert second[rows].mean() == pytest.approx(p[rows][0], abs=0.01)
+        assert second[rows].var(axis=1).mean() == pytest.approx(expected[rows][0], rel=0.03)
 
 
 def test_the_interval_excludes_one_half_when_the_test_rejects() -> None:
