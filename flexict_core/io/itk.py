@@ -40,6 +40,11 @@ _ZLIB_OR_GZIP = 47
 _CHUNK = 1 << 18
 _DIMENSIONS = re.compile(rb"^(?:NDims\s*=|dimension\s*:)\s*(\d+)", re.I | re.M)
 _MOST_DIMENSIONS = 5
+_NEEDED = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
+_BY_DIMENSION = frozenset((
+    b"DimSize", b"TransformMatrix", b"Orientation", b"Rotation", b"Offset", b"Position", b"Origin",
+    b"CenterOfRotation", b"ElementSpacing", b"ElementSize",
+))  # fmt: skip
 _PACKED_SIZE = re.compile(rb"^CompressedDataSize\s*=\s*(\d+)", re.I | re.M)
 
 
@@ -117,10 +122,23 @@ def _check_text(path: Path, header: bytes) -> None:
         plain = False
     if not plain:
         raise ImageError(f"{path}: damaged header, it holds bytes that are no text; copy it again")
+    if _family(path) == "meta":
+        _check_complete(path, header)
     found = _DIMENSIONS.search(header)
     if not found or int(found.group(1)) > _MOST_DIMENSIONS:
         claim = f"claims {found.group(1).decode()[:9]}" if found else "does not say how many"
         raise ImageError(f"{path}: damaged header, it {claim} dimensions; copy it again")
+
+
+def _check_complete(path: Path, header: bytes) -> None:
+    """A MetaImage header without one of its fields, or with them in another order: ITK writes of it to stderr."""
+    fields = re.findall(rb"^(\w+)\s*=", header, re.M)
+    absent = [name.decode() for name in _NEEDED if name not in fields]
+    if absent:
+        raise ImageError(f"{path}: damaged header, no {absent[0]} in it; copy it again")
+    early = [name.decode() for name in fields[: fields.index(b"NDims")] if name in _BY_DIMENSION]
+    if early:
+        raise ImageError(f"{path}: damaged header, {early[0]} comes before NDims; copy it again")
 
 
 def _check_oriented(path: Path, header: bytes) -> None:

@@ -252,3 +252,22 @@ def test_a_spacing_that_is_not_positive(side: str, tmp_path: Path, refused: Refu
     path.write_bytes(raw.replace(b" 2.5\nDimSize", f" {side}\nDimSize".encode()))
     assert path.read_bytes() != raw
     assert "is not positive; repair the header" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"DimSize", b"DimSoze", "damaged header, no DimSize in it"),
+        (b"ElementType", b"ElementTipe", "damaged header, no ElementType in it"),
+        (b"NDims = 3\n", b"Offset = 0 0 0\nNDims = 3\n", "damaged header, Offset comes before NDims"),
+    ],
+)
+def test_a_metaimage_header_that_lacks_a_field_is_told_in_one_voice(
+    tmp_path: Path, refused: Refused, capfd: pytest.CaptureFixture[str], old: bytes, new: bytes, says: str
+) -> None:
+    mha = write(tmp_path / "a.mha")
+    raw = mha.read_bytes()
+    assert old in raw
+    mha.write_bytes(raw.replace(old, new, 1))
+    assert says in refused(mha)
+    assert capfd.readouterr().err == ""  # ITK would write of it past Python
