@@ -26,7 +26,7 @@ from scipy.stats import norm, t
 from analysis.resampling import halves_variance
 from analysis.results import Interval
 
-DF = 15  # of H: its relative standard deviation over simulated cohorts was 0.25 to 0.45
+DF = 8  # of H: its relative standard deviation over simulated cohorts was 0.4 to 0.6, and 2 / 0.5² = 8
 NEAR = 2.0  # standard deviations from chance at which halves and permutations count alike
 
 

@@ -78,7 +78,8 @@ def probe(
         int | None, typer.Option(help="Repeats of the outer folds (10; 2 for mlp).", min=1)
     ] = None,
     permutations: Annotated[
-        int | None, typer.Option(help="Refits to permuted labels behind chance and comparisons (50).", min=0)
+        int | None,
+        typer.Option(help="Refits to permuted labels: test and chance (60; 100 for knn; 0 for mlp).", min=0),
     ] = None,
     where: Where = None,
     id_replace: IdReplace = None,

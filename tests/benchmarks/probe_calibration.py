@@ -97,7 +97,7 @@ def one_run(s: Setting, seed: int) -> Run:
     refits = {}
     for name, Z in embeddings.items():
         crossed = nested(Z, q, repeats=min(FEWER_REPEATS, REPEATS[s.learner]), processes=1)
-        halves = metrics_in_halves(Z, q, crossed, splits=SPLITS[s.learner], processes=1)
+        halves = metrics_in_halves(Z, q, crossed, splits=SPLITS[s.learner] or 12, processes=1)
         null = null_metrics(Z, q, crossed, draws=DRAWS[s.learner]) if DRAWS[s.learner] else None
         refits[name] = Refits.of(q, crossed, halves, null)
     rows = metric_rows(q, refits["plain"])
