@@ -24,6 +24,7 @@ from analysis.clinical import (
     stage_codes,
 )
 from analysis.matching import lost_frame, mean_by_patient, nothing_in_common, sentences, unmatched
+from flexict_core.encoders.stored import weights_caution
 from flexict_core.errors import CohortError
 from flexict_core.tables import listing, nearest
 
@@ -58,6 +59,7 @@ class Cohort:
     encoder: str = ""
     licence: str | None = None
     synthetic: bool = False
+    weights_caution: str | None = None
     data_sha256: Mapping[str, str] = field(default_factory=dict)
     store: Path | None = None
 
@@ -167,6 +169,7 @@ class Cohort:
             parameters=dict(parameters or {}),
             seed=seed,
             synthetic=self.synthetic,
+            weights_caution=self.weights_caution,
             licence=self.licence,
             cohort=self.name or None,
         )
@@ -209,6 +212,7 @@ def load_cohort(
         raise CohortError(nothing_in_common(patients, table))
     lost = unmatched(patients, table)
     common = table.patient_id[known]
+    caution = weights_caution(held.spec)
     rows = held.rows
     rows["patient_id"] = row_ids
     cohort = Cohort(
@@ -218,17 +222,22 @@ def load_cohort(
         rows=_rows_of(rows, np.asarray(pd.Index(row_ids).isin(common))),
         feature_names=_feature_names(held),
         lost=lost_frame(lost),
-        warnings=(*sentences(lost), *_without_id(table)),
+        warnings=(*_of_weights(caution), *sentences(lost), *_without_id(table)),
         name=name or _cohort_name(table.source, where),
         id_column=id_column,
         embedding_id=held.embedding_id,
         encoder=str(held.spec.get("encoder", "")),
         licence=held.spec.get("licence") or None,
         synthetic=bool(held.spec.get("synthetic", False)),
+        weights_caution=caution,
         data_sha256=_hashes(table, held, X, patients),
         store=Path(archive.path),
     )
     return _finite(_filtered(cohort, where))
+
+
+def _of_weights(caution: str | None) -> tuple[str, ...]:
+    return () if caution is None else (f"the weights behind this embedding are {caution}",)
 
 
 def _rows_of(frame: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:

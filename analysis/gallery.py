@@ -63,6 +63,7 @@ class Gallery:
             licence=_joined([o.licence for o in origins]),
             data_sha256={f"{i}:{k}": h for i, o in enumerate(origins, 1) for k, h in o.data_sha256.items()},
             synthetic=any(o.synthetic for o in origins),
+            weights_caution=_joined([o.weights_caution for o in origins]),
         )
 
 

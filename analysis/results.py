@@ -27,7 +27,10 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a result comes from: everything that is needed to make it again."""
+    """Where a result comes from: everything that is needed to make it again.
+
+    weights_caution: what a reader must know of the encoder's weights (random, or made for tests); None of real ones.
+    """
 
     embedding_id: str | None = None
     data_sha256: Mapping[str, str] = field(default_factory=dict)
@@ -35,6 +38,7 @@ class Provenance:
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=lambda: library_versions())
     synthetic: bool = False
+    weights_caution: str | None = None
     licence: str | None = None
     cohort: str | None = None
 

@@ -49,7 +49,7 @@ def _projection(held: dict[str, Any]) -> ProjectionResult:
         n=held["n"],
         verdict=held["verdict"],
         warnings=tuple(held["warnings"]),
-        provenance=Provenance(**{f.name: told[f.name] for f in fields(Provenance)}),
+        provenance=Provenance(**{f.name: told[f.name] for f in fields(Provenance) if f.name in told}),
         method=held["method"],
         coordinates=np.array([(r["x"], r["y"]) for r in rows], dtype=float),
         patient_id=np.array([r["patient_id"] for r in rows], dtype=object),

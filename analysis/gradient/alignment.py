@@ -29,6 +29,9 @@ def in_every_embedding(data: Any, against: Mapping[str, np.ndarray | Cohort]) ->
             held = np.isin(data.patient_id.astype(str), other.patient_id.astype(str))
             reason = f"not in embedding {name}"
             data = data.keep(held, {int(i): reason for i in np.flatnonzero(~held)})
+            if other.weights_caution is not None:
+                said = f"the weights behind embedding {name} are {other.weights_caution}"
+                data = dataclasses.replace(data, warnings=(*data.warnings, said))
     return data
 
 

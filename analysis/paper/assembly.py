@@ -19,6 +19,7 @@ from analysis.plots.theme import (
     Width,
     balanced,
     is_stamped,
+    labels,
     panel_letter,
     set_width,
     stamp,
@@ -259,12 +260,16 @@ def _said(figure: go.Figure, result: Result) -> str:
 
 
 def _stamp(placed: Sequence[PlacedPanel]) -> str:
-    """What the page prints once for all panels; of real and synthetic data side by side it says which is which."""
-    drawn = [p.letter for p in placed if p.panel.result.provenance.synthetic]
-    if not drawn:
-        return "Research use only"
-    which = "" if len(drawn) == len(placed) else f" in {', '.join(drawn)}"
-    return f"Synthetic data{which} · Research use only"
+    """What the page prints once for all panels; where they differ (synthetic, real) it says which is which."""
+    letters: dict[str, list[str]] = {}
+    for p in placed:
+        for label in labels(p.panel.result.provenance):
+            letters.setdefault(label, []).append(p.letter)
+    told = [
+        label if len(drawn) == len(placed) else f"{label} in {', '.join(drawn)}"
+        for label, drawn in letters.items()
+    ]
+    return " · ".join([*told, "Research use only"])
 
 
 def _numbers(figure: go.Figure) -> pd.DataFrame:

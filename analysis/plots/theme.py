@@ -148,9 +148,14 @@ def finish(
 
 
 def stamp(fig: go.Figure, provenance: Provenance) -> go.Figure:
-    """Print "Research use only", and "Synthetic data" where they are; stamping twice changes nothing."""
-    text = "Synthetic data · Research use only" if provenance.synthetic else "Research use only"
-    return stamp_text(fig, text)
+    """Print "Research use only", and what else the data are; stamping twice changes nothing."""
+    return stamp_text(fig, " · ".join([*labels(provenance), "Research use only"]))
+
+
+def labels(provenance: Provenance) -> list[str]:
+    """What every figure says of its data: synthetic, or from weights that have learnt nothing of patients."""
+    synthetic = ["Synthetic data"] if provenance.synthetic else []
+    return [*synthetic, "Random or test weights"] if provenance.weights_caution else synthetic
 
 
 def stamp_text(fig: go.Figure, text: str) -> go.Figure:

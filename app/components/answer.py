@@ -44,6 +44,8 @@ def show_verdict_line(result: Result) -> None:
     with st.container(border=True, key="verdict"):
         if result.provenance.synthetic:
             st.badge("synthetic data", icon=":material/science:", color="orange")
+        if result.provenance.weights_caution:
+            st.badge("random or test weights", icon=":material/casino:", color="red")
         st.markdown(f"#### {literal(result.verdict[:1].upper() + result.verdict[1:])}.")
 
 

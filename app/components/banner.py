@@ -17,6 +17,8 @@ def show_banner(cohort: Cohort | None, *, total: int | None = None) -> None:
         if cohort is not None:
             if cohort.synthetic:
                 st.badge("SYNTHETIC DATA", icon=":material/science:", color="orange")
+            if cohort.weights_caution:
+                st.badge("RANDOM OR TEST WEIGHTS", icon=":material/casino:", color="red")
             count = (
                 f"{cohort.n} of {total} patients" if total not in (None, cohort.n) else f"{cohort.n} patients"
             )

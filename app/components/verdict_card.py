@@ -33,6 +33,8 @@ def show_verdict(result: StageGradientResult) -> None:
                 _badge(adjusters.verdict)
             if result.provenance.synthetic:
                 st.badge("synthetic data", icon=":material/science:", color="orange")
+            if result.provenance.weights_caution:
+                st.badge("random or test weights", icon=":material/casino:", color="red")
         st.markdown(f"#### {literal(result.verdict[:1].upper() + result.verdict[1:])}.")
         patients, embedding, alone, added = st.columns(4, gap="small")
         with patients:

@@ -10,6 +10,8 @@ import pytest
 
 from analysis.clinical import canonical, parse_order, read_clinical, rewrite_id, stage_codes, typed
 from analysis.cohort import Cohort, load_cohort
+from analysis.plots.stage_gradient import scores_by_stage
+from analysis.stage_gradient import stage_gradient
 from flexict_core.errors import CohortError
 from flexict_core.store import EmbeddingStore
 
@@ -268,3 +270,26 @@ def test_lung1_matches_its_published_counts(shared: Path, tmp_path: Path) -> Non
         "clinical.T.Stage is missing",
     ]
     assert cohort.table["age"].dtype == np.float64
+
+
+def test_weights_in_which_nothing_was_learnt_are_named_on_every_result(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(f"P{i:02d}", [float(i % 3) + rng.normal(), rng.normal()]) for i in range(45)]
+    store = _store(tmp_path, rows, negative_control=True)
+    text = "id,stage\n" + "\n".join(f"P{i:02d},{i % 3}" for i in range(45))
+    cohort = load_cohort(store, None, _table(tmp_path, text), id_column="id")
+    assert any("negative control in which nothing was learnt" in w for w in cohort.warnings)
+    result = stage_gradient(cohort, "stage", order="0,1,2", permutations=99)
+    assert "negative control" in str(result.provenance.weights_caution)
+    assert any("negative control" in w for w in result.warnings)
+    figure = scores_by_stage(result)
+    (stamp,) = [a.text for a in figure.layout.annotations if a.name == "stamp"]
+    assert stamp == "Random or test weights · Research use only"
+
+
+def test_published_and_imported_weights_carry_no_caution(tmp_path: Path, four: EmbeddingStore) -> None:
+    clinical = _table(tmp_path, "pid,stage\n001,I\n002,II\n1,I\n010,I\n")
+    assert load_cohort(four, "net", clinical, id_column="pid").weights_caution is None
+    rows = [("001", [1.0]), ("002", [2.0])]
+    other = _store(tmp_path / "b", rows, network={"embed_dim": 864, "depth": 16}, negative_control=False)
+    assert load_cohort(other, None, clinical, id_column="pid").weights_caution is None
