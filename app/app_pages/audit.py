@@ -46,7 +46,7 @@ def _choose(
     cohort: Cohort, config: state.AppConfig
 ) -> tuple[str | None, str | None, str | None, tuple[str, ...]]:
     levels = list(loaders.category_levels(cohort))
-    columns = [str(c) for c in cohort.table.columns if c != cohort.id_column]
+    columns = loaders.columns(cohort).offered
     again = {"on_change": state.set_run, "args": (PAGE, False)}
     asked = st.columns(3, gap="small")
     options = [_NONE, *loaders.plottable_columns(cohort)]

@@ -172,9 +172,9 @@ def _choose_row(rows: list[Any], patient: str) -> Any:
 
 
 def _show_clinical_row(cohort: Cohort, patient: str) -> None:
-    clinical = cohort.table[cohort.table[cohort.id_column] == patient].iloc[0][told_first(cohort)]
+    clinical = cohort.table[cohort.table[cohort.id_column] == patient].iloc[0].drop(cohort.id_column)
     st.markdown("##### Clinical data")
-    shown = list(clinical.items())[:_FIELDS_OF_A_CASE]
+    shown = [(name, clinical[name]) for name in told_first(cohort)[:_FIELDS_OF_A_CASE]]
     st.markdown(" &emsp; ".join(f":gray[{literal(k)}]&nbsp;**{literal(shown_value(v))}**" for k, v in shown))
     if len(clinical) > len(shown):
         with st.expander(f"All {len(clinical)} columns"):

@@ -50,8 +50,7 @@ def render() -> None:
 
 
 def _choose(cohort: Cohort, config: state.AppConfig) -> loaders.ProbeSettings | None:
-    table, levels = cohort.table, loaders.category_levels(cohort)
-    numbers = [str(c) for c in table.columns if table[c].dtype.kind == "f" and table[c].nunique() > 2]
+    levels, numbers = loaders.category_levels(cohort), list(loaders.columns(cohort).numbers)
     tasks = [task for task in TASKS if (numbers if task == "regress" else levels)]
     if not tasks:
         st.info("The clinical table has no column of classes or numbers to read.", icon=":material/info:")

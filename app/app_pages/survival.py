@@ -69,7 +69,7 @@ def _choose(cohort: Cohort) -> loaders.SurvivalSettings | None:
             "at the clinical columns.",
         )  # fmt: skip
     with right:
-        others = [str(c) for c in cohort.table.columns if c not in (cohort.id_column, duration, event, by)]
+        others = [c for c in loaders.columns(cohort).offered if c not in (duration, event, by)]
         clinical = state.choose_many(
             "Clinical columns", "clinical", others, placeholder="none", on_change=state.set_run, args=(PAGE, False),
             help="The Cox models hold these, and the embedding must add to them.",

@@ -102,7 +102,7 @@ def _choose_order(config: state.AppConfig, stage: str, levels: list[str]) -> str
 
 
 def _adjuster_options(cohort: Cohort, stage: str, wanted: tuple[str, ...]) -> list[str]:
-    columns = [str(c) for c in cohort.table.columns if c not in (cohort.id_column, stage)]
+    columns = [c for c in loaders.columns(cohort).offered if c != stage]
     features = [f"feature:{name}" for name in cohort.feature_names or ()]
     return list(dict.fromkeys([*columns, *features, *wanted]))
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import loaders, state
 from app.components.ct_planes import Style, draw_plane
-from app.components.plain_text import literal
+from app.components.plain_text import brief, literal
 from app.components.same_level import Voxel, level_in
 from flexict_core.errors import ImageError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Window = tuple[float, float]  # level, width in HU
 FIELD_MM = 120.0
 _ACROSS = 6
+_LONGEST = 120  # letters of a value on a card
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,4 +178,4 @@ def shown_value(value: Any) -> str:
     """A clinical value as text: whole numbers without a fraction, nothing as a dash."""
     if value is None or value != value:
         return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else brief(value, _LONGEST)

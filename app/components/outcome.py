@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def outcome_columns(cohort: Cohort) -> tuple[list[str], list[str]]:
     """Columns that may be times, and columns that may be events, the likely ones first."""
-    table, levels = cohort.table, loaders.category_levels(cohort)
-    times = [str(c) for c in table.columns if table[c].dtype.kind == "f" and table[c].nunique() > 2]
+    levels, times = loaders.category_levels(cohort), list(loaders.columns(cohort).numbers)
     events = [c for c, values in levels.items() if len(values) == 2]
     return (
         _likely(times, "surv", "time", "days", "follow"),

@@ -35,6 +35,12 @@ def show_sidebar(config: state.AppConfig) -> None:
             help="Keep only patients with these values. Several values of one column mean either; "
             "different columns must all hold.",
         )
+        if left_out := loaders.columns(everyone).left_out:
+            offered = len(loaders.columns(everyone).offered)
+            st.caption(
+                f":material/view_column: {offered + left_out:,} clinical columns: menus offer the first {offered}. "
+                "Move those you need to the table's beginning."
+            )
         _choose_saved(config)
         _show_selection(everyone.patient_id)
 

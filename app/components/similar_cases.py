@@ -91,7 +91,8 @@ def _choose_match(cohort: Cohort, query: Query) -> tuple[str, ...] | None:
     if query.patient is None:
         st.caption("Matched controls need clinical data, which this query does not have.")
         return None
-    options = [c for c in told_first(cohort) if c in set(loaders.plottable_columns(cohort))]
+    plottable = set(loaders.plottable_columns(cohort))
+    options = [c for c in told_first(cohort) if c in plottable]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.session_state.setdefault("view-matched", state.view().matched == "1")
         wanted = st.toggle(
@@ -151,8 +152,9 @@ def _file_name(query: Query) -> str:
 
 def told_first(cohort: Cohort) -> list[str]:
     """Clinical columns: the stage first; in a wide table those with few values before the rest."""
-    columns = [str(c) for c in cohort.table.columns if c != cohort.id_column]
+    columns = loaders.columns(cohort).offered
     stage = state.view().stage or state.AppConfig.from_environment().stage
     short = loaders.category_levels(cohort) if len(columns) > _WIDE_TABLE else {}
-    first = [c for c in (stage, *short) if c in columns]
+    known = set(columns)
+    first = [c for c in (stage, *short) if c in known]
     return list(dict.fromkeys([*first, *columns]))

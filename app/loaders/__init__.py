@@ -31,12 +31,13 @@ from app.loaders.cohorts import (
     store_stamp,
     whole_cohort,
 )
-from app.loaders.columns import category_levels, colouring, plottable_columns, stage_order
+from app.loaders.columns import Columns, category_levels, colouring, columns, plottable_columns, stage_order
 from app.loaders.images import ct_case, image_paths, read_case
 from app.loaders.selected import contrast, selected_mask, selection_survival
 
 __all__ = [
     "AuditSettings",
+    "Columns",
     "ProbeSettings",
     "Stamp",
     "SurvivalSettings",
@@ -47,6 +48,7 @@ __all__ = [
     "cohort_key",
     "cohort_of",
     "colouring",
+    "columns",
     "contrast",
     "ct_case",
     "current_cohort",
