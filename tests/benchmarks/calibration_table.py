@@ -58,12 +58,67 @@ def rows_of_setting(
     return rows
 
 
+KINDS = {  # of settings, by how their names begin or what they hold
+    "+ phenotype": "size or scanner drives both, and a phenotype too",
+    "independent": "stage has nothing to do with the embedding",
+    "patient blocks": "the same, one to three series a patient",
+    "site": "site drives both (groups)",
+    "size-driven": "size drives both",
+    "scanner-driven": "scanner drives both",
+    "nonlinear-driven": "size drives both, bent",
+    "planted": "a gradient is planted",
+}
+
+
+def summary(table: pd.DataFrame) -> str:
+    """Sizes and coverages by kind of setting: over all runs, and the least and most of any setting."""
+    kind = table["setting"].map(_kind)
+    lines = []
+    for what, groups, title in (
+        ("size", TESTS, "Rejected at the 5 % level (%)"),
+        ("coverage", INTERVALS, "Covered by 95 % intervals (%)"),
+    ):
+        part = table[table["kind"] == what]
+        lines += [
+            f"| {title} | settings | {' | '.join(groups)} | runs |",
+            "|---|---|" + "---|" * (len(groups) + 1),
+        ]
+        for name, said in KINDS.items():
+            own = part[kind.loc[part.index] == name]
+            if not len(own):
+                continue
+            cells = [_pooled(own[own["what"].map(_group) == g]) for g in groups]
+            count = len(own.drop_duplicates(["setting", "n", "K"]))
+            lines.append(f"| {said} | {count} | {' | '.join(cells)} | {_runs(own)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _kind(setting: str) -> str:
+    return next(k for k in KINDS if setting.startswith(k) or (k[0] == "+" and k in setting))
+
+
+def _pooled(rows: pd.DataFrame) -> str:
+    if not len(rows):
+        return ""
+    mean = np.average(rows["value"], weights=rows["runs"])
+    text = f"{100 * mean:.1f}"
+    return (
+        text
+        if len(rows) == 1
+        else f"{text} ({100 * rows['value'].min():.1f}–{100 * rows['value'].max():.1f})"
+    )
+
+
 def markdown(table: pd.DataFrame) -> str:
-    """Sizes, what is said, power, and coverage; outside its band **bold**."""
+    """A summary, sizes, what is said, power, and coverage; outside its band **bold**."""
     if not len(table):
         return ""
     size = table[table["kind"] == "size"]
     lines = [
+        "## By kind of setting",
+        "",
+        summary(table),
         "## Size at 5 %",
         "",
         f"| setting | n/K | {' | '.join(TESTS)} | runs |",

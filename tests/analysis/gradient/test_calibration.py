@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.calibration import advance
 from tests.benchmarks.calibration_settings import Setting, settings
-from tests.benchmarks.calibration_table import markdown, rows_of_setting
+from tests.benchmarks.calibration_table import KINDS, markdown, rows_of_setting, summary
 from tests.benchmarks.populations import Population
 
 SMALL = Setting("independent", Population("independent", 4, 2), 30)
@@ -35,6 +35,24 @@ def test_a_size_outside_its_band_is_bold_and_counts_are_said() -> None:
         ("step", 0.101, "above", 1000),
     ]
     assert "| independent | 30/2 | 5.1 | **10.1** |  |  | 1000 |" in markdown(pd.DataFrame(rows))
+
+
+def test_the_summary_pools_the_settings_of_a_kind_by_their_runs() -> None:
+    rows = []
+    for name, rejected, runs in (
+        ("independent", 10, 100),
+        ("independent, d = 2", 120, 300),
+        ("planted 1", 9, 10),
+    ):
+        p = pd.DataFrame({"seed": range(runs), "trend": np.where(np.arange(runs) < rejected, 0.01, 0.5)})
+        setting = Setting(name, SMALL.population, 30)
+        rows += rows_of_setting(
+            setting, truth=pd.DataFrame(), tests=p.assign(step=1.0), intervals=pd.DataFrame()
+        )
+    text = summary(pd.DataFrame(rows))
+    nothing = KINDS["independent"]
+    assert f"| {nothing} | 2 | 32.5 (10.0–40.0) | 0.0 (0.0–0.0) |  |  | 100–300 |" in text
+    assert f"| {KINDS['planted']} | 1 | 90.0 | 0.0 |  |  | 10 |" in text
 
 
 def test_the_settings_are_those_asked_for_and_each_has_a_file_of_its_own() -> None:
