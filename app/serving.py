@@ -64,7 +64,7 @@ def streamlit_command(*, address: str, port: int) -> list[str]:
     """The call that serves the pages on `address`:`port`."""
     settings = {**_SETTINGS, "server.address": address, "server.port": str(port)}
     options = [word for name, value in settings.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "streamlit", "run", str(PAGE), *options]
+    return [sys.executable, "-m", "app.server_process", "run", str(PAGE), *options]
 
 
 def check_port(port: int, *, address: str = LOCAL_ADDRESS) -> None:

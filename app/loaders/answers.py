@@ -33,18 +33,28 @@ def question(kind: str, cohort: Cohort, settings: Any = None) -> Question:
 
 def projection(cohort: Cohort, method: Method, config: state.AppConfig) -> ProjectionResult:
     """The picture of a cohort: from the folder of results where it lies there, else drawn anew."""
+    asked, title, work = _projection(cohort, method, config)
+    return jobs.answer(asked, title, work, cancelled=partial(state.set_field, "method", "pca"))
+
+
+def begin_projection(cohort: Cohort, method: Method, config: state.AppConfig) -> None:
+    """The same work, begun by the server before anybody asks."""
+    asked, title, work = _projection(cohort, method, config)
+    if not jobs.has(asked):
+        jobs.shelf().join(asked, title, work, session="the server itself")
+
+
+def _projection(
+    cohort: Cohort, method: Method, config: state.AppConfig
+) -> tuple[Question, str, jobs.Work[ProjectionResult]]:
     from analysis import project
     from app.stored_results import stored_projection
 
     asked = question("project", cohort, method)
     if not jobs.has(asked) and (held := stored_projection(config.results, cohort, method)) is not None:
         jobs.shelf().keep(asked, held)
-    return jobs.answer(
-        asked,
-        f"Drawing the {method.upper()} of {cohort.n:,} patients",
-        lambda say: project(cohort, method=method),
-        cancelled=partial(state.set_field, "method", "pca"),
-    )
+    title = f"Drawing the {method.upper()} of {cohort.n:,} patients"
+    return asked, title, lambda say: project(cohort, method=method)
 
 
 def clusters(cohort: Cohort) -> ClusterResult:

@@ -89,16 +89,26 @@ def _stamps(config: state.AppConfig) -> Stamp:
 
 
 def _cohort(config: state.AppConfig, embedding: str, where: tuple[str, ...], stamps: Stamp) -> Cohort:
-    from analysis.cohort import load_cohort
-
     def make() -> Cohort:
         with st.spinner("Joining embeddings and clinical table…"):
-            return load_cohort(
-                config.store, embedding, config.clinical, id_column=config.id_column, where=where,
-                id_replace=config.id_replace,
-            )  # fmt: skip
+            return _load(config, embedding, where)
 
     return _COHORTS.get((config, embedding, where, stamps), make)
+
+
+def held_cohort(config: state.AppConfig, embedding: str) -> Cohort:
+    """All patients of an embedding, outside of any page; held for the pages."""
+    key = (config, embedding, (), _stamps(config))
+    return _COHORTS.get(key, lambda: _load(config, embedding, ()))
+
+
+def _load(config: state.AppConfig, embedding: str, where: tuple[str, ...]) -> Cohort:
+    from analysis.cohort import load_cohort
+
+    return load_cohort(
+        config.store, embedding, config.clinical, id_column=config.id_column, where=where,
+        id_replace=config.id_replace,
+    )  # fmt: skip
 
 
 def _selected_cohort(
