@@ -213,6 +213,8 @@ def main() -> None:
     if args.child:
         sys.exit(child(*args.child))
     start = time.monotonic()
+    # a shell's background jobs are deaf to Ctrl-C, and so would be the runs that are to hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name:
         strikes = Strikes(Path(name) / "strikes", args.seed)
         pick = strikes.pick
