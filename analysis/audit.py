@@ -125,7 +125,7 @@ def audit(
     return AuditResult(
         n=d.n,
         verdict=said,
-        warnings=(*d.warnings, *unread),
+        warnings=(*d.warnings, *unread, *_too_few_draws(len(ledger.rows), draws=permutations, alpha=alpha)),
         provenance=d.provenance(parameters, seed),
         fields=ledger.rows,
         fields_left_out=ledger.left_out,
@@ -139,4 +139,14 @@ def audit(
         overlap=overlap,
         alpha=alpha,
         draws=permutations,
+    )
+
+
+def _too_few_draws(fields: int, *, draws: int, alpha: float) -> tuple[str, ...]:
+    """A warning where the smallest p that the permutations can give does not outlive Holm's correction."""
+    if fields < (draws + 1) * alpha:
+        return ()
+    return (
+        f"{draws} permutations cannot show that any of {fields} fields is readable (the smallest p, 1/{draws + 1}, is not "
+        f"below {alpha:g} / {fields}): use --permutations {int(fields / alpha) + 1} or more, or fewer --fields",
     )

@@ -375,3 +375,13 @@ def test_a_field_that_is_a_dimension_of_the_embedding_is_not_read_from_it() -> N
     rows, why = readability(X, fields)
     assert [r.name for r in rows] == ["near"]
     assert why == ("own: is a dimension of the embedding itself",)
+
+
+def test_permutations_that_cannot_show_anything_are_told() -> None:
+    X = np.random.default_rng(3).standard_normal((40, 3))
+    clinical = pd.DataFrame({f"c{i}": X[:, i % 3] + (0.1 + 0.1 * i) * X[:, (i + 1) % 3] for i in range(5)})
+    few, enough = (audit(X, fields=clinical, permutations=draws) for draws in (99, 119))
+    assert "99 permutations cannot show that any of 5 fields is readable" in few.warnings[-1]
+    assert not any("cannot show" in w for w in enough.warnings)
+    assert all(f.p_holm >= 0.05 for f in few.fields)
+    assert any(f.p_holm < 0.05 for f in enough.fields)
