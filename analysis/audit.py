@@ -147,6 +147,6 @@ def _too_few_draws(fields: int, *, draws: int, alpha: float) -> tuple[str, ...]:
     if fields < (draws + 1) * alpha:
         return ()
     return (
-        f"{draws} permutations cannot show that any of {fields} fields is readable (the smallest p, 1/{draws + 1}, is not "
-        f"below {alpha:g} / {fields}): use --permutations {int(fields / alpha) + 1} or more, or fewer --fields",
+        f"{draws} permutations cannot show that any of {fields} fields is readable (the smallest p, 1/{draws + 1}, is "
+        f"not below {alpha:g} / {fields}): use --permutations {int(fields / alpha) + 1} or more, or fewer --fields",
     )
