@@ -69,7 +69,7 @@ def _run(given: list[str], command: str) -> int:
         return _fail(command, error)
     except typer.TyperException as error:  # a wrong call: unknown option, missing option, bad value
         return _fail(command, f"{_with_value(error, given)} (see {program(command)} --help)")
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # the second: while the commands are put together
         status = 130
     except OSError as error:  # no permission, disk full, a folder where a file should be
         return _fail(command, f"{error.strerror or error}: {error.filename or 'no file named'}")

@@ -261,6 +261,17 @@ def test_figures_are_written(study: Path, call: Call, chromium: str) -> None:
     assert not (study / "g/gradient_scores.tiff").exists()
 
 
+def test_interrupted_before_a_command_is_at_work(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer.main
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(typer.main, "get_group", interrupt)
+    status, out, err = call("list", "--store", "x")
+    assert (status, out, err) == (130, "", "flexict list: error: interrupted\n")
+
+
 def test_interrupted(study: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     import app.commands.analyse
 
