@@ -91,6 +91,10 @@ BENCHMARKS = (
     Benchmark("map_browser", "--points 20000 --runs 1", "", needs="browser"),
     Benchmark("app_soak", f"{_STUDY} --interactions 40", _STUDY, needs="demo"),
     Benchmark(
+        "app_views", f"{_STUDY} --stage stage --order I,II,III,IV --runs 1",
+        f"{_STUDY} --stage stage --order I,II,III,IV", needs="demo",
+    ),
+    Benchmark(
         "app_sessions", f"{_STUDY} --stage stage --order I,II,III,IV --sessions 5",
         f"{_STUDY} --stage stage --order I,II,III,IV", needs="demo",
     ),

@@ -14,6 +14,7 @@ import argparse
 import statistics
 from pathlib import Path
 
+from tests.benchmarks.measurements import Measurement, record
 from tests.serving.crowd import Reader, visit_all
 from tests.serving.server import served
 
@@ -77,6 +78,10 @@ def main() -> None:
     print(f"complaints: {len(complaints)}")
     for complaint in complaints[:20]:
         print(f"  {complaint}")
+    record(
+        Measurement("complaints", len(complaints), f"of {len(visits)} sessions", 0),
+        Measurement("server's memory", peak, "MB at most"),
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.measurements import Measurement, record
 from tests.serving.chromium import FLAGS
 from tests.serving.server import Server, served
 from tests.serving.session import Session
@@ -124,6 +125,7 @@ def main() -> None:
         f"second half: {rise:+.4f} ± {error:.4f} MB an interaction (slope and its standard error); "
         f"{'flat' if rise + 2 * error < BAR else 'flat within the error' if rise < BAR else 'NOT flat'}: bar {BAR} MB"
     )
+    record(Measurement("server's memory in the second half", rise, "MB an interaction", BAR))
 
 
 if __name__ == "__main__":
