@@ -168,7 +168,8 @@ def rows(result: dict[str, Any], output: str) -> list[tuple[str, ...]]:
     """Lines of the table: question, measured, bar, met, when and how long, command."""
     shown = " ".join(Path(a).name if a.startswith("/") else a for a in result["arguments"])
     command = f"`{' '.join(filter(None, (result['name'], shown)))}`"
-    when = f"{result['begun'][:10]}, {took(result['seconds'])}"
+    busy = f", load {result['load_before']:.0f}" if result.get("load_before", 0) >= 1.5 else ""
+    when = f"{result['begun'][:10]}, {took(result['seconds'])}{busy}"
     found = [Measurement(**m) for m in result["measurements"]]
     if broken(result):
         return [(result["question"], f"ended with status {result['status']}", "", "**no**", when, command)]
@@ -194,13 +195,16 @@ def took(seconds: float) -> str:
 def table(given: argparse.Namespace, skipped: Sequence[tuple[Benchmark, str]]) -> str:
     """The Markdown table of all that is kept, and under it the machine."""
     results, lines = [], []
+    reasons = {benchmark.name: f"not run: {why}" for benchmark, why in skipped}
     for benchmark in BENCHMARKS:
         path = given.out / f"{benchmark.name}.json"
         if path.exists():
             result = json.loads(path.read_text("utf-8"))
             results.append(result)
             lines += rows(result, path.with_suffix(".txt").read_text("utf-8", errors="replace"))
-    lines += [(b.question, f"not run: {why}", "", "", "", f"`{b.name}`") for b, why in skipped]
+        else:
+            why = reasons.get(benchmark.name, "no run of this command yet")
+            lines.append((benchmark.question, why, "", "", "", f"`{benchmark.name}`"))
     head = ("question", "measured", "bar", "met", "when, how long", "`python -m tests.benchmarks.` …")
     text = [f"| {' | '.join(line)} |" for line in (head, ("---",) * len(head), *lines)]
     for place in {json.dumps(r["machine"], sort_keys=True): r["machine"] for r in results}.values():
