@@ -84,12 +84,15 @@ def compare_selection(
     `order`: values (as text) in the order they are to be listed; others follow, missing ones last. Raises
     AnalysisError when a selected patient is not in the cohort or nobody is selected.
     """
-    unknown = sorted(set(map(str, selected)) - set(map(str, cohort.patient_id)))
-    if unknown:
+    import pandas as pd
+
+    everyone, chosen = pd.Index(cohort.patient_id.astype(str), dtype=object), list(map(str, selected))
+    unknown = pd.Index(chosen, dtype=object).difference(everyone)
+    if len(unknown):
         raise AnalysisError(
-            f"selected patients {listing(unknown)} are not in {cohort.name}: select among its patients"
+            f"selected patients {listing(list(unknown))} are not in {cohort.name}: select among its patients"
         )
-    inside = np.isin(cohort.patient_id.astype(str), list(map(str, selected)))
+    inside = np.asarray(everyone.isin(chosen))
     if not inside.any():
         raise AnalysisError("no patient is selected: draw a lasso or a box around some")
     values = canonical_column(cohort.column(column))
@@ -104,7 +107,7 @@ def compare_selection(
         n=cohort.n,
         verdict=f"{n_selected} of {cohort.n} patients selected",
         warnings=cohort.warnings,
-        provenance=cohort.provenance(parameters={"column": column, "selected": sorted(map(str, selected))}),
+        provenance=cohort.provenance(parameters={"column": column, "selected": sorted(chosen)}),
         column=column,
         levels=tuple(levels),
         n_selected=n_selected,

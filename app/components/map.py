@@ -90,8 +90,10 @@ def _marked(
     """Which patients of the picture [n] are highlighted."""
     if highlighted is None:
         return np.zeros(_result.n, dtype=bool)
-    chosen = np.array(state.unpack_selection(_everyone, highlighted), dtype=str)
-    return np.isin(_result.patient_id.astype(str), chosen)
+    import pandas as pd
+
+    chosen = state.unpack_selection(_everyone, highlighted)
+    return np.asarray(pd.Index(_result.patient_id.astype(str), dtype=object).isin(chosen))
 
 
 def _take_rows(key: str, drawn: webgl.Points, result: ProjectionResult, everyone: state.Ids) -> None:

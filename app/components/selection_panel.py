@@ -18,6 +18,7 @@ from app.components.plain_text import literal
 from app.components.tables import show_table
 from app.drawings import Drawing
 from app.exhibits import keep_exhibit
+from app.held import Held
 from flexict_core.errors import AnalysisError, FlexictError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _ASK_ABOVE = 20_000  # patients: comparing so many takes longer than a lasso sho
 _PICTURES, _ACROSS = 9, 3
 _ROWS = 5000
 _LISTED = 1000
+_COUNTS: Held[SelectionResult] = Held(most=16, most_mb=256)
 PARTS = ("Composition", "Survival", "Pictures", "Patients")
 
 
@@ -118,7 +120,10 @@ def _show_composition(cohort: Cohort, inside: np.ndarray, config: state.AppConfi
         columns = list(dict.fromkeys([*first, *levels]))
         column = st.selectbox("Counts of", columns, key="map-counts-of")
         order = loaders.stage_order(cohort, column, config) or ()
-        counts = compare_selection(cohort, cohort.patient_id[inside], column=column, order=order)
+        counts = _COUNTS.get(
+            (loaders.cohort_key(cohort), inside.tobytes(), column, tuple(order)),
+            lambda: compare_selection(cohort, cohort.patient_id[inside], column=column, order=order),
+        )
         show_table(_worded(counts), "selection-counts", download=counts.table())
         keep_exhibit(f"selection by {column}", result=counts, cohort=cohort)
     if cohort.n > _ASK_ABOVE and not st.toggle("Compare with the rest in every column", key="contrast"):

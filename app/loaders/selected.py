@@ -25,8 +25,10 @@ def selected_mask(cohort: Cohort, everyone: state.Ids) -> np.ndarray:
 def _selected_mask(
     _cohort: Cohort, key: tuple[str, ...], _everyone: state.Ids, selected: str | None
 ) -> np.ndarray:
-    chosen = state.unpack_selection(_everyone, selected)
-    return np.isin(_cohort.patient_id.astype(str), np.array(chosen, dtype=str))
+    import pandas as pd
+
+    chosen = state.unpack_selection(_everyone, selected)  # by hash: sorting 266,227 texts would be felt
+    return np.asarray(pd.Index(_cohort.patient_id.astype(str), dtype=object).isin(chosen))
 
 
 def contrast(cohort: Cohort, inside: np.ndarray) -> SelectionContrast:
