@@ -53,10 +53,10 @@ def until(true: Callable[[], bool], *, seconds: float) -> bool:
 
 
 def is_idle(pid: int) -> bool:
-    """Whether a process uses next to no processor time for half a second."""
+    """Whether a process uses next to no processor time for a second."""
     before = processor_seconds(pid)
-    time.sleep(0.5)
-    return processor_seconds(pid) - before < 0.1
+    time.sleep(1.0)
+    return processor_seconds(pid) - before < 0.05
 
 
 def test_cancel_stops_a_long_gradient_and_the_page_goes_on(browser: Any, server: Server) -> None:
@@ -68,12 +68,12 @@ def test_cancel_stops_a_long_gradient_and_the_page_goes_on(browser: Any, server:
         run.click()
         cancel.wait_for()
         page.get_by_text("Testing the stage gradient").first.wait_for()
-        assert not is_idle(server.pid)
+        assert until(lambda: not is_idle(server.pid), seconds=10)
         cancel.click()
         page.get_by_text("Press Run").first.wait_for()
         cancel.wait_for(state="detached")
         assert "run=" not in page.url
-        assert until(lambda: is_idle(server.pid), seconds=15)
+        assert until(lambda: is_idle(server.pid), seconds=30)
     assert run.is_enabled()
     assert page.get_by_test_id("stException").count() == 0
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Cohort", exact=True).click()
