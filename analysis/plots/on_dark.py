@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +31,27 @@ def on_dark(fig: go.Figure) -> go.Figure:
     return go.Figure(data, layout)
 
 
+def colour_on_dark(colour: str) -> str:
+    """A colour of the palettes, "#rrggbb" or "rgb(…)", as it stands on dark paper, in the form it came in."""
+    from plotly.colors import hex_to_rgb
+
+    if colour.upper() in _EXCHANGED:
+        return _EXCHANGED[colour.upper()]
+    if not colour.startswith("#"):
+        return _moved([colour]).get(colour, colour)
+    text = f"rgb{hex_to_rgb(colour)}"
+    red, green, blue = (round(float(v)) for v in _moved([text]).get(text, text)[4:-1].split(","))
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def _ramp(fig: go.Figure) -> dict[str, str]:
     """Colours sampled from viridis ("rgb(…)"), each with its place moved up to where dark paper shows it."""
+    return _moved({c for trace in fig.data for c in _colours(trace.to_plotly_json()) if c.startswith("rgb(")})
+
+
+def _moved(texts: Collection[str]) -> dict[str, str]:
     from plotly.colors import sample_colorscale, unlabel_rgb
 
-    texts = {c for trace in fig.data for c in _colours(trace.to_plotly_json()) if c.startswith("rgb(")}
     if not texts:
         return {}
     steps = [i / 255 for i in range(256)]

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from app import loaders, state
-from app.components.figures import on_screen
+from app.components.figures import is_dark, on_screen
 from app.held import Held
 from app.webgl_map import component as webgl
 
@@ -69,8 +69,9 @@ def _show_many(
 ) -> None:
     key, who = f"webgl-{result.method}", loaders.cohort_key(cohort)
     drawn = _POINTS.get((who, result.method), lambda: webgl.points(result))
+    dark = is_dark()
     column = colour and (colour.label, colour.categories, colour.ordered)
-    painted = _COLOURS.get((who, column), lambda: webgl.colours(colour, result.n))
+    painted = _COLOURS.get((who, column, dark), lambda: webgl.colours(colour, result.n, dark=dark))
     webgl.show(
         drawn,
         painted,

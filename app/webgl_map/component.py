@@ -20,7 +20,7 @@ import numpy as np
 import streamlit as st
 
 from app.webgl_map.blocks import Block, address, block, told
-from app.webgl_map.palette import Palette, palette
+from app.webgl_map.palette import Palette, on_dark, palette
 
 if TYPE_CHECKING:
     from analysis.plots.projection import Colouring
@@ -56,9 +56,9 @@ def points(result: ProjectionResult) -> Points:
     return Points(result.n, block(places.tobytes()), block(names), axes_line(result))
 
 
-def colours(colour: Colouring | None, n: int) -> Colours:
-    """The colours of n patients."""
-    painted = palette(colour, n)
+def colours(colour: Colouring | None, n: int, *, dark: bool = False) -> Colours:
+    """The colours of n patients, on light or dark paper."""
+    painted = on_dark(palette(colour, n)) if dark else palette(colour, n)
     numbers = None if colour is None or colour.numbers is None else colour.numbers.astype(np.float32)
     return Colours(
         colour.label if colour else "Patients",
@@ -135,7 +135,15 @@ def show(
         "alt": alt,
         "program": address(_program(), "text/javascript", place=f"{key}-program"),
     }
-    said = (drawn.places.key, painted.codes.key, head["marked"], head["legend"], head["label"], alt)
+    said = (
+        drawn.places.key,
+        painted.codes.key,
+        head["marked"],
+        head["palette"],
+        head["legend"],
+        head["label"],
+        alt,
+    )
     head["stamp"] = hashlib.sha256(repr(said).encode()).hexdigest()[:16]
     _component()(key=key, data=head, on_selected_change=on_selected)
 

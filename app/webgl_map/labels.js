@@ -35,6 +35,11 @@ export class Labels {
     }
   }
 
+  // Codes whose names alone are shown, or null.
+  isolate(codes) {
+    for (const { mark, code } of this.placed) mark.style.visibility = !codes || codes.has(code) ? "" : "hidden";
+  }
+
   // where: the screen position of a point by its number
   move(where) {
     for (const { mark, point } of this.placed) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,16 @@ class Palette:
     colours: tuple[str, ...]
     legend: tuple[dict[str, Any], ...]
     scale: dict[str, Any] | None
+
+
+def on_dark(painted: Palette) -> Palette:
+    """The same for a dark page, where the darkest colours would be lost."""
+    from analysis.plots.on_dark import colour_on_dark
+
+    lighter = {c: colour_on_dark(c) for c in painted.colours}
+    legend = tuple({**entry, "colour": lighter[entry["colour"]]} for entry in painted.legend)
+    scale = painted.scale and {**painted.scale, "colours": [lighter[c] for c in painted.scale["colours"]]}
+    return replace(painted, colours=tuple(lighter[c] for c in painted.colours), legend=legend, scale=scale)
 
 
 def palette(colour: Colouring | None, n: int) -> Palette:

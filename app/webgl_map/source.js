@@ -9,7 +9,7 @@ import { bitsOf, fitted, nearest, rowsOf } from "./places.js";
 import { Tip } from "./tip.js";
 
 const MANY = 50000; // points, above which each is smaller and clearer
-const FADED = 0.04; // opacity of what is not pointed at in the legend
+const FADED = 0.012; // opacity of what is not pointed at in the legend
 const MOST_NAMES = 12; // on the canvas
 const STEP = 0.2; // of the view, for an arrow key
 
@@ -95,7 +95,8 @@ class MapOfPoints {
   async draw(head, places, codes) {
     const { n, palette, alt } = head;
     const moved = this.drawn?.places.key !== head.places.key;
-    const recoloured = moved || this.drawn.codes.key !== head.codes.key || this.drawn.label !== head.label;
+    const recoloured = moved || this.drawn.codes.key !== head.codes.key || this.drawn.label !== head.label ||
+      String(this.drawn.palette) !== String(palette);
     this.codes = new Uint8Array(codes, 0, n);
     if (recoloured) this.legend.show(head); // first, for it takes its width from the panel
     this.axes.textContent = head.axes;
@@ -171,6 +172,7 @@ class MapOfPoints {
   isolate(codes) {
     if (!this.plot || !this.opacity) return;
     const shown = (code) => (!codes || codes.has(code) ? this.opacity : FADED) + 1e-5 * code;
+    this.labels.isolate(codes);
     this.plot.set({ opacity: this.head.palette.map((_, code) => shown(code)) });
   }
 

@@ -91,3 +91,22 @@ def test_a_message_of_the_browser_selects_its_rows_or_nobody() -> None:
     assert webgl.chosen_rows(text, 10).tolist() == chosen.tolist()
     for other in ("", "no such text!", base64.b64encode(b"abc").decode()):
         assert not webgl.chosen_rows(other, 10).any()
+
+
+def test_no_colour_is_lost_on_a_dark_page() -> None:
+    """Every colour of every palette stands at least 2:1 (WCAG) against the dark paper; light pages keep theirs."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    paper = luminance("#181714")
+    stage = colouring(["I", "II", "III", "IV", None], label="stage", order=["I", "II", "III", "IV"])
+    scanner = colouring(list("abcdefghijk"), label="scanner")
+    for made, n in ((stage, 5), (scanner, 11), (colouring(np.linspace(0, 1, 50), label="score"), 50)):
+        light, dark = webgl.colours(made, n).palette, webgl.colours(made, n, dark=True).palette
+        assert dark.codes.tolist() == light.codes.tolist()
+        assert {e["colour"] for e in dark.legend} <= set(dark.colours)
+        assert min((luminance(c) + 0.05) / (paper + 0.05) for c in dark.colours) > 2
+        assert [e["text"] for e in dark.legend] == [e["text"] for e in light.legend]
