@@ -86,13 +86,17 @@ def compare_selection(
     """
     import pandas as pd
 
-    everyone, chosen = pd.Index(cohort.patient_id.astype(str), dtype=object), list(map(str, selected))
-    unknown = pd.Index(chosen, dtype=object).difference(everyone)
-    if len(unknown):
+    chosen = [str(p) for p in selected]
+    at = pd.Index([str(p) for p in cohort.patient_id], dtype=object).get_indexer(
+        chosen
+    )  # by hash; −1: not there
+    if (at < 0).any():
+        unknown = sorted({chosen[i] for i in np.flatnonzero(at < 0)})
         raise AnalysisError(
-            f"selected patients {listing(list(unknown))} are not in {cohort.name}: select among its patients"
+            f"selected patients {listing(unknown)} are not in {cohort.name}: select among its patients"
         )
-    inside = np.asarray(everyone.isin(chosen))
+    inside = np.zeros(cohort.n, dtype=bool)
+    inside[at] = True
     if not inside.any():
         raise AnalysisError("no patient is selected: draw a lasso or a box around some")
     values = canonical_column(cohort.column(column))

@@ -18,7 +18,6 @@ from app.components.plain_text import literal
 from app.components.tables import show_table
 from app.drawings import Drawing
 from app.exhibits import keep_exhibit
-from app.held import Held
 from flexict_core.errors import AnalysisError, FlexictError
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ _ASK_ABOVE = 20_000  # patients: comparing so many takes longer than a lasso sho
 _PICTURES, _ACROSS = 9, 3
 _ROWS = 5000
 _LISTED = 1000
-_COUNTS: Held[SelectionResult] = Held(most=16, most_mb=256)
 PARTS = ("Composition", "Survival", "Pictures", "Patients")
 
 
@@ -112,18 +110,13 @@ def _save(cohort: Cohort, inside: np.ndarray, config: state.AppConfig, name: str
 
 
 def _show_composition(cohort: Cohort, inside: np.ndarray, config: state.AppConfig) -> None:
-    from analysis.selection import compare_selection
-
     levels = loaders.category_levels(cohort)
     if levels:
         first = [c for c in (state.view().colour, config.stage) if c in levels]
         columns = list(dict.fromkeys([*first, *levels]))
         column = st.selectbox("Counts of", columns, key="map-counts-of")
         order = loaders.stage_order(cohort, column, config) or ()
-        counts = _COUNTS.get(
-            (loaders.cohort_key(cohort), inside.tobytes(), column, tuple(order)),
-            lambda: compare_selection(cohort, cohort.patient_id[inside], column=column, order=order),
-        )
+        counts = _counts(cohort, inside, loaders.cohort_key(cohort), inside.tobytes(), column, tuple(order))
         show_table(_worded(counts), "selection-counts", download=counts.table())
         keep_exhibit(f"selection by {column}", result=counts, cohort=cohort)
     if cohort.n > _ASK_ABOVE and not st.toggle("Compare with the rest in every column", key="contrast"):
@@ -183,6 +176,20 @@ def _show_pictures(cohort: Cohort, inside: np.ndarray) -> None:
             with column:
                 show_thumbnail(cohort, patient, WINDOWS["Soft tissue"])
                 st.caption(literal(patient))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _counts(
+    _cohort: Cohort,
+    _inside: np.ndarray,
+    key: tuple[str, ...],
+    selected: bytes,
+    column: str,
+    order: tuple[str, ...],
+) -> SelectionResult:
+    from analysis.selection import compare_selection
+
+    return compare_selection(_cohort, _cohort.patient_id[_inside], column=column, order=order)
 
 
 def _worded(counts: SelectionResult) -> pd.DataFrame:
