@@ -25,7 +25,11 @@ def readers(clinical: Path, *, id_column: str, stage: str, order: str, count: in
     """Different filters in turn, each with a patient of its own that the filter keeps."""
     import pandas as pd
 
+    from analysis.clinical import canonical
+
     table = pd.read_csv(clinical, dtype=str, keep_default_na=False)
+    told = table.drop(columns=id_column).map(canonical)  # values as the dashboard writes them
+    table = told.assign(**{id_column: table[id_column]})
     columns = [c for c in table if c != id_column and 2 <= table[c].nunique() <= 6][:_COLUMNS]
     filters: list[tuple[str, ...]] = [(), *((f"{c}={v}",) for c in columns for v in table[c].unique())]
     found: list[Reader] = []

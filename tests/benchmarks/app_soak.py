@@ -1,6 +1,6 @@
-"""A reader who does not stop: 400 interactions with the dashboard, and the memory of its process.
+"""A reader who does not stop: 1000 interactions with the dashboard, and the memory of its process.
 
-    python -m tests.benchmarks.app_soak --store DIR --clinical FILE --id COLUMN [--interactions 400]
+    python -m tests.benchmarks.app_soak --store DIR --clinical FILE --id COLUMN [--interactions 1000]
 
 Interactions go round the pages: another page, another colour of the map, another case, as a browser sends them, but
 over the websocket (`--browser` clicks in headless Chromium instead). The first half fills the caches, whose bounds are
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--clinical", type=Path, required=True)
     parser.add_argument("--id", required=True)
-    parser.add_argument("--interactions", type=int, default=400)
+    parser.add_argument("--interactions", type=int, default=1000)
     parser.add_argument("--browser", action="store_true", help="click in headless Chromium")
     asked = parser.parse_args()
     with served(asked.store, asked.clinical, id=asked.id) as server:
