@@ -122,8 +122,8 @@ def methods_text(r: SurvivalResult) -> str:
             "natural cubic splines) and the ridge score of its martingale residuals on the embedding, residualised "
             f"on the same columns, were fitted and added up: C-index {a.baseline:.3f} "
             f"without and {a.combined:.3f} with the embedding, gain {a.gain:+.3f} ({interval_words(a.ci)}; "
-            f"{number_p(a.p_value)}, {a.permutations} permutations of the residual embedding; interval: both models fitted "
-            f"anew in random subsamples without {100 * LEFT_OUT:g} % of the patients). "
+            f"{number_p(a.p_value)}, {a.permutations} permutations of the residual embedding; interval: both models "
+            f"fitted anew in random subsamples without {100 * LEFT_OUT:g} % of the patients). "
         )
     if p["competing"] == "censor":
         text += "Other kinds of event were censored: hazards are cause-specific. "
