@@ -9,11 +9,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from app.state import unpack_selection
 from flexict_core.store import EmbeddingStore
 
 pytestmark = pytest.mark.browser
@@ -28,19 +30,20 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def study(planted_store: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The planted patients in two embeddings, with images and survival that the first dimension drives."""
+    """The planted patients in three embeddings, with images, a score, and survival that the first dimension drives."""
     home, rng = tmp_path_factory.mktemp("study"), np.random.default_rng(3)
     held = EmbeddingStore(planted_store.store).read("planted")
     table = pd.read_csv(planted_store.clinical)
     death = rng.exponential(np.exp(-0.4 * held.X[:, 0])) * 900
     end = rng.exponential(1500, len(table))
     table["survival_days"], table["dead"] = np.ceil(np.minimum(death, end)), (death <= end) * 1
+    table["score"] = held.X[:, 0].round(3)
     table.to_csv(home / "clinical.csv", index=False)
     told = ("patient_id", "root", "image", "mask", "mask_label")
     rows = [{c: getattr(r, c) for c in told} for r in held.rows.itertuples(index=False)]
     store = EmbeddingStore.create(home / "store")
-    other = held.X + rng.standard_normal(held.X.shape).astype(np.float32)
-    for name, X in (("planted", held.X), ("second", other)):
+    second, third = (held.X + rng.standard_normal(held.X.shape).astype(np.float32) for _ in range(2))
+    for name, X in (("planted", held.X), ("second", second), ("third", third)):
         spec = {"encoder": name, "licence": "Apache-2.0", "synthetic": True}
         with store.writer(spec, dim=6, name=name) as writer:
             writer.add({**row, "embedding": x} for row, x in zip(rows, X, strict=True))
@@ -124,21 +127,57 @@ def keep_screenshot(page: Any, name: str) -> None:
     page.wait_for_timeout(200)
 
 
+def selected_in(url: str, study: Path) -> tuple[str, ...]:
+    """The patients whom a link selects."""
+    everyone = pd.read_csv(study / "clinical.csv")["patient_id"].to_numpy()
+    return unpack_selection(everyone, parse_qs(urlsplit(url).query)["selected"][0])
+
+
+def banners(page: Any, address: str, query: str) -> dict[str, str]:
+    """What the banner says on every page, opened by a link."""
+    said = {}
+    for name in PAGES:
+        page.goto(f"{address}/{name.replace('cohort', '')}?{query}")
+        page.locator("h3, h2, h1").first.wait_for()
+        settled(page)
+        said[name] = page.locator(".st-key-banner").inner_text()
+    return said
+
+
 def test_what_is_this_cluster(page: Any, study: Path, address: str) -> None:
-    """Lasso, composition, survival, pictures, save, filter every page by it, and find it again after a reload."""
+    """Three colours, lasso, composition, survival, pictures, save, filter every page by it, and find it again after a
+    reload; the numbers are those of scipy and lifelines."""
+    from lifelines.statistics import logrank_test
+    from scipy.stats import chi2_contingency, mannwhitneyu
+
+    for colour, sign in (("scanner", "S1 (n = "), ("score", "score"), ("stage", "III (n = 12)")):
+        choose(page, "Colour", re.compile(f"^{colour}$"))
+        page.locator(".js-plotly-plot").get_by_text(sign).first.wait_for()
     lasso(page, page.locator(".js-plotly-plot .nsewdrag").first, 0.5, 0.99)
     heading = page.get_by_role("heading", name=re.compile(r"^\d+ of 48 patients selected$"))
     count = int(heading.inner_text().split()[0])
     assert 5 < count < 43
     page.get_by_text("Chosen by looking (post hoc).").wait_for()
+    table = pd.read_csv(study / "clinical.csv")
+    inside = table["patient_id"].isin(selected_in(page.url, study)).to_numpy()
+    assert inside.sum() == count
     contrast = json.loads(files_of(page, "contrast-zip")["select.json"])
     found = {row["column"]: row for row in contrast["contrasts"]}
     assert found["stage"]["p_holm"] < 0.01 < found["scanner"]["p_holm"]  # what was planted
+    u, p = mannwhitneyu(table["score"][inside], table["score"][~inside])
+    assert found["score"]["value"] == pytest.approx(u / (count * (48 - count)))
+    assert found["score"]["p_value"] == pytest.approx(p, rel=1e-6)
+    chi2 = chi2_contingency(pd.crosstab(table["scanner"], inside), correction=False)[0]
+    assert found["scanner"]["value"] == pytest.approx((chi2 / 48) ** 0.5)
     assert any("post hoc" in warning for warning in contrast["warnings"])
     keep_screenshot(page, "7-selection-composition")
     page.get_by_role("radio", name="Survival").click()
     page.get_by_text(re.compile("Survival of rest against selected: log-rank")).wait_for()
     settled(page)
+    survival = json.loads(files_of(page, "selection-survival-zip")["survival.json"])
+    of = [table[["survival_days", "dead"]][part].to_numpy().T for part in (inside, ~inside)]
+    reference = logrank_test(of[0][0], of[1][0], of[0][1], of[1][1])
+    assert survival["logrank_p"] == pytest.approx(reference.p_value, rel=1e-6)
     keep_screenshot(page, "8-selection-survival")
     page.get_by_role("radio", name="Pictures").click()
     settled(page)
@@ -152,62 +191,96 @@ def test_what_is_this_cluster(page: Any, study: Path, address: str) -> None:
     page.get_by_role("button", name="Save selection").click()
     settled(page)
     (file,) = (study / "results" / "selections").glob("*.json")
-    assert len(json.loads(file.read_text("utf-8"))["patients"]) == count
+    assert set(json.loads(file.read_text("utf-8"))["patients"]) == set(table["patient_id"][inside])
     page.keyboard.press("Escape")
     choose(page, "Saved selection", re.compile("right side"))
-    for name in ("Cohort", "Stage gradient", "Survival"):
-        go_to(page, name)
-        banner = page.locator(".st-key-banner").inner_text()
-        assert "chosen by looking" in banner
-        assert f"{count} of 48 patients" in banner
     assert "within=right" in page.url
     page.reload()
     settled(page)
     assert f"{count} of 48 patients" in page.locator(".st-key-banner").inner_text()  # a reload loses nothing
+    for name, banner in banners(page, address, "within=right+side").items():
+        assert "chosen by looking" in banner, name
+        assert f"{count} of 48 patients" in banner, name
 
 
-def test_does_it_matter_and_can_it_be_trusted(page: Any) -> None:
-    """Survival by stage with its files, then an audit whose verdict stands on the other page and in its files."""
+def run(page: Any) -> None:
+    """Press Run and wait for the verdict."""
+    page.get_by_role("button", name="Run").click()
+    page.locator(".st-key-verdict").get_by_role("heading").wait_for(timeout=60_000)
+    settled(page)
+
+
+def test_does_it_matter_for_outcome(page: Any, study: Path) -> None:
+    """Survival by stage: curves with numbers at risk, Cox table, files."""
+    from lifelines.statistics import multivariate_logrank_test
+
+    table = pd.read_csv(study / "clinical.csv")
+    go_to(page, "Survival")
+    for by in ("stage",):
+        choose(page, "Curves by", re.compile(by, re.IGNORECASE))
+        run(page)
+        files = files_of(page, "survival-zip")
+        assert {"survival.json", "survival.csv", "methods.md", "curves.pdf", "hazard_ratios.pdf"} <= set(
+            files
+        )
+        answer = json.loads(files["survival.json"])
+        assert answer["cox"]
+        drawn = pd.read_csv(io.BytesIO(files["curves.csv"]))
+        first = drawn[(drawn["element"] == "at risk") & (drawn["time"] == 0)].set_index("group")["value"]
+        assert len(first) > 1
+        assert first.sum() <= 48
+        if by == "stage":
+            keep_screenshot(page, "9-survival")
+            assert first.to_dict() == {"I": 12, "II": 12, "III": 12, "IV": 12}
+            of = multivariate_logrank_test(table["survival_days"], table["stage"], table["dead"])
+            assert answer["logrank_p"] == pytest.approx(of.p_value, rel=1e-6)
+
+
+def test_can_it_be_trusted(page: Any, address: str) -> None:
+    """An audit, whose verdict then stands on every page and in every file."""
     go_to(page, "Survival")
     choose(page, "Curves by", "stage")
-    page.get_by_role("button", name="Run").click()
-    page.locator(".st-key-verdict").get_by_role("heading").wait_for(timeout=60_000)
-    settled(page)
-    keep_screenshot(page, "9-survival")
+    run(page)
     assert "not audited" in page.locator(".st-key-banner").inner_text()
     go_to(page, "Audit")
-    page.get_by_role("button", name="Run").click()
-    page.locator(".st-key-verdict").get_by_role("heading").wait_for(timeout=60_000)
-    settled(page)
+    run(page)
+    for part in ("Estimates", "Duplicates", "Pretraining"):  # the ledger, leakage, overlap
+        page.get_by_role("tab", name=re.compile(part)).wait_for()
+    page.get_by_role("tab", name=re.compile("Duplicates")).click()
+    page.get_by_text("No duplicates found; image content").wait_for()
     keep_screenshot(page, "10-audit")
     go_to(page, "Survival")
     page.locator(".st-key-verdict").get_by_role("heading").wait_for()
     settled(page)
-    assert "not audited" not in page.locator(".st-key-banner").inner_text()
     files = files_of(page, "survival-zip")
-    assert {"survival.json", "survival.csv", "methods.md", "curves.pdf", "curves.csv"} <= set(files)
     warnings = json.loads(files["survival.json"])["warnings"]
     assert any(warning.startswith("audit of this cohort: ") for warning in warnings)
     page.reload()
     page.locator(".st-key-verdict").get_by_role("heading").wait_for()  # the answer is found again
+    for name, banner in banners(page, address, "").items():
+        assert "not audited" not in banner, name
 
 
-def test_how_did_the_stages_move(page: Any) -> None:
-    """Stage planes of two embeddings side by side: a lasso in the first fades the others in the second."""
+def test_how_did_the_stages_move(page: Any, study: Path) -> None:
+    """Stage planes of three embeddings side by side: a lasso in the first fades the others in the rest."""
     go_to(page, "Trajectory")
     page.get_by_role("combobox", name="Embeddings beside it").click()
-    page.get_by_role("option").first.click()
+    for _ in range(2):
+        page.get_by_role("option").first.click()
     page.keyboard.press("Escape")
     settled(page)
     page.get_by_role("button", name="Run").click()
     pictures = page.locator(".js-plotly-plot")
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length === 2", timeout=60_000)
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length === 3", timeout=120_000)
     settled(page)
     lasso(page, pictures.nth(0).locator(".nsewdrag").first, 0.5, 0.99)
     page.get_by_text(re.compile(r"^\d+ selected$")).wait_for()
-    count = int(page.get_by_text(re.compile(r"^\d+ selected$")).inner_text().split()[0])
-    shown = "p => p.data.reduce((n, t) => n + (t.customdata && t.selectedpoints ? t.selectedpoints.length : 0), 0)"
-    assert pictures.nth(1).evaluate(shown) == count
+    chosen = selected_in(page.url, study)
+    assert 0 < len(chosen) < 48
+    marked = "t.customdata && t.selectedpoints ? [...t.selectedpoints].map(i => t.customdata[i]) : []"
+    shown = f"p => p.data.flatMap(t => {marked})"
+    for beside in (1, 2):
+        assert sorted(pictures.nth(beside).evaluate(shown)) == sorted(chosen)
     keep_screenshot(page, "11-trajectory")
 
 
@@ -268,6 +341,13 @@ def test_a_large_map_is_drawn_in_webgl_and_selects(
     drawn.wait_for()
     second = int((stage == "II").sum())
     entry = page.get_by_role("button", name=f"II (n = {second:,})", exact=True)
+    names = page.locator(".map .label")
+    names.nth(1).wait_for()
+    entry.focus()  # seen alone
+    page.wait_for_function(  # in the component's shadow root
+        "() => [...document.querySelectorAll('*')].flatMap(e => [...(e.shadowRoot?.querySelectorAll('.label') ?? [])])"
+        ".filter(l => l.style.visibility !== 'hidden').map(l => l.textContent).join() === 'II'"
+    )
     entry.focus()
     page.keyboard.press("Enter")
     page.get_by_role("heading", name=f"{second:,} of {n:,} patients selected").wait_for()
