@@ -45,7 +45,7 @@ def readers(clinical: Path, *, id_column: str, stage: str, order: str, count: in
             filters.remove(where)
             continue
         taken.add(case)
-        colours = [c for c in columns if kept[c].nunique() > 1]  # a filter may leave one scanner
+        colours = [c for c in columns if (kept[c] != kept[c].iloc[0]).any()]  # a filter may leave one scanner
         found.append(Reader(where, len(kept), case, colours[len(found) % len(colours)], stage, order))
     return found
 
