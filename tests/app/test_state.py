@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from typing import Any
 
 import pytest
@@ -39,12 +40,18 @@ def test_a_selection_of_another_cohort_or_no_selection_selects_nobody(text: str 
     assert unpack_selection(IDS, text) == ()
 
 
+# Unicode's control characters that are no white space, and the format characters that hide or turn what follows
+UNSEEN = {c for c in map(chr, range(0xA0)) if unicodedata.category(c) == "Cc" and not c.isspace()}
+UNSEEN |= set("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
 @given(st.text(min_size=1, max_size=60))
 def test_literal_text_is_shown_letter_by_letter(text: str) -> None:
     shown = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(literal(text))
     assert "<" not in shown.replace("<br />", "")
     letters = html.unescape(shown).replace(JOINER, "")
-    assert letters.split() == text.replace("\x00", "\ufffd").replace(JOINER, "").split()
+    told = "".join(f"‹U+{ord(c):04X}›" if c in UNSEEN else c for c in text)
+    assert letters.split() == told.replace(JOINER, "").split()
 
 
 def test_the_configuration_names_what_is_missing() -> None:
