@@ -507,7 +507,8 @@ def test_an_encoder_that_cannot_travel_is_named(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would not hear it
 import flexict_core.embed as embed
 import flexict_core.embed_run as embed_run
 from flexict_core.encoders.baseline import BaselineEncoder
