@@ -18,13 +18,16 @@ It is a model, not a theorem; its coverage is simulated in `tests/benchmarks/pro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm, t
 
-from analysis.resampling import halves_variance
+from analysis.resampling import halves_variance, spread_of
 from analysis.results import Interval
+
+Function = Callable[[np.ndarray | float], np.ndarray]
 
 DF = 8  # of H: its relative standard deviation over simulated cohorts was 0.4 to 0.6, and 2 / 0.5² = 8
 NEAR = 2.0  # standard deviations from chance at which halves and permutations count alike
@@ -34,38 +37,38 @@ NEAR = 2.0  # standard deviations from chance at which halves and permutations c
 class Refitted:
     """One measure under everything that was fitted anew, on any scale.
 
-    fold_noise: variance that one draw of the folds adds in all patients; averaged: over how many draws the estimate
-    averages; halves [S, 2, F]: in both halves of S splits under F fold draws; null [B, r]: of permuted outcomes under
-    r fold draws, or None.
+    repeats [R]: under each fold draw in all patients, which the estimate averages; halves [S, 2, F]: in both halves
+    of S splits under F fold draws; null [B, r]: of permuted outcomes under r fold draws, or None.
     """
 
-    fold_noise: float
-    averaged: int
+    repeats: np.ndarray
     halves: np.ndarray
     null: np.ndarray | None
 
-    @classmethod
-    def of(cls, repeats: np.ndarray, halves: np.ndarray, null: np.ndarray | None) -> Refitted:
-        """repeats [R]: the measure under each fold draw, which the estimate averages."""
-        if repeats.size > 1:
-            return cls(float(repeats.var(ddof=1)), repeats.size, halves, null)
-        return cls(float(halves.var(axis=2, ddof=1).mean() / 2), 1, halves, null)  # it falls as 1 / n too
+    def on(self, change: Function) -> Refitted:
+        """On another scale."""
+        return Refitted(
+            change(self.repeats), change(self.halves), None if self.null is None else change(self.null)
+        )
+
+    def minus(self, other: Refitted) -> Refitted:
+        """The difference from a measure that was fitted alike."""
+        null = None if self.null is None or other.null is None else self.null - other.null
+        return Refitted(self.repeats - other.repeats, self.halves - other.halves, null)
 
     def variance(self) -> float:
-        """H."""
-        return max(halves_variance(self.halves), 0.0) + self.fold_noise / self.averaged
+        """H, with what the draw of the folds adds to an average of R."""
+        if self.repeats.size > 1:
+            fold_noise = float(self.repeats.var(ddof=1))
+        else:
+            fold_noise = float(self.halves.var(axis=2, ddof=1).mean() / 2)  # it falls as 1 / n too
+        return max(halves_variance(self.halves), 0.0) + fold_noise / self.repeats.size
 
     def null_variance(self) -> float:
         """P, of as many fold draws as the estimate averages."""
         assert self.null is not None
         between, within = spread_of(self.null)
-        return between + within / max(self.averaged, self.null.shape[1])
-
-
-def spread_of(null: np.ndarray) -> tuple[float, float]:
-    """Variance between draws [B, r] free of fold noise, and the variance of that noise for one fold draw."""
-    within = float(null.var(axis=1, ddof=1).mean()) if null.shape[1] > 1 else 0.0
-    return max(float(null.mean(axis=1).var(ddof=1)) - within / null.shape[1], 0.0), within
+        return between + within / max(self.repeats.size, self.null.shape[1])
 
 
 def nearness(value: np.ndarray | float, chance: float, null_variance: float) -> np.ndarray:

@@ -89,9 +89,14 @@ def subsample_variance(values: np.ndarray) -> tuple[float, float]:
 
     Source: Shao & Wu, Ann. Stat. 17 (1989) 1176.
     """
-    noise = float(values.var(axis=1, ddof=1).mean())
-    between = max(float(values.mean(axis=1).var(ddof=1)) - noise / values.shape[1], 0.0)
+    between, noise = spread_of(values)
     return (1 - LEFT_OUT) / LEFT_OUT * between, noise
+
+
+def spread_of(values: np.ndarray) -> tuple[float, float]:
+    """Variance of values [B, F] between draws, free of fold noise, and that of the noise of one fold draw."""
+    noise = float(values.var(axis=1, ddof=1).mean()) if values.shape[1] > 1 else 0.0
+    return max(float(values.mean(axis=1).var(ddof=1)) - noise / values.shape[1], 0.0), noise
 
 
 def log10_arrangements(codes: np.ndarray, groups: np.ndarray | None = None) -> float:

@@ -8,12 +8,12 @@ from itertools import combinations
 import numpy as np
 
 from analysis.gradient.comparison import holm_adjusted
-from analysis.probes.intervals import Again, difference_error, metric_interval
+from analysis.probes.intervals import difference_error, metric_interval
 from analysis.probes.learners import fit_path, grid
 from analysis.probes.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, measure, primary
 from analysis.probes.nested import FOLDS, Crossed, Question, best, refits, strata
-from analysis.refitted_interval import DF, spread_of
-from analysis.resampling import permutation_p_value
+from analysis.refitted_interval import DF, Refitted
+from analysis.resampling import permutation_p_value, spread_of
 from analysis.results import Interval
 
 NULL_REPEATS = 2
@@ -115,11 +115,11 @@ class Refits:
     def mean(self, name: str) -> float:
         return float(self.repeats[name].mean())
 
-    def again(self, name: str) -> Again | None:
+    def again(self, name: str) -> Refitted | None:
         if self.halves is None:
             return None
         null = None if self.null is None else self.null.values[name]
-        return Again(self.repeats[name], self.halves[name], null)
+        return Refitted(self.repeats[name], self.halves[name], null)
 
     def chance(self, name: str, classes: int) -> float | None:
         """Exact where there is such a value, else the mean of the refits to permuted outcomes."""
@@ -161,23 +161,30 @@ def differences(q: Question, refits: dict[str, Refits]) -> tuple[Difference, ...
     from scipy.stats import t
 
     name = PRIMARY[q.task]
-    found = []
-    for a, b in combinations(refits, 2):
-        pair = (refits[a].again(name), refits[b].again(name))
-        values = (refits[a].mean(name), refits[b].mean(name))
-        error = None
-        if pair[0] is not None and pair[1] is not None:
-            chance = tuple(refits[e].chance(name, q.classes) or 0.0 for e in (a, b))
-            error = difference_error(name, values, (pair[0], pair[1]), chance=(chance[0], chance[1]), n=q.n)
-        found.append((a, b, values[0] - values[1], error if error is not None and error > 0 else None))
-    if any(error is None for _, _, _, error in found):
-        return tuple(Difference(a, b, name, gap, None, None, None) for a, b, gap, _ in found)
-    ps = [float(2 * t.sf(abs(gap) / error, DF)) if error else 1.0 for _, _, gap, error in found]
+    found = [(a, b, refits[a].mean(name) - refits[b].mean(name)) for a, b in combinations(refits, 2)]
+    errors = [_difference_error(q, refits[a], refits[b]) for a, b, _ in found]
+    if not np.isfinite(errors).all():
+        return tuple(Difference(a, b, name, gap, None, None, None) for a, b, gap in found)
+    ps = [
+        float(2 * t.sf(abs(gap) / error, DF)) if error > 0 else 1.0
+        for (_, _, gap), error in zip(found, errors, strict=True)
+    ]
     rows = []
-    for (a, b, gap, error), p, corrected in zip(found, ps, holm_adjusted(ps), strict=True):
-        reach = float(t.ppf(0.975, DF)) * (error or 0.0)
+    for (a, b, gap), error, p, corrected in zip(found, errors, ps, holm_adjusted(ps), strict=True):
+        reach = float(t.ppf(0.975, DF)) * error
         rows.append(Difference(a, b, name, gap, (gap - reach, gap + reach), p, corrected))
     return tuple(rows)
+
+
+def _difference_error(q: Question, first: Refits, second: Refits) -> float:
+    """Standard error of the difference of the primary metric; NaN where nothing was refitted to halves."""
+    name = PRIMARY[q.task]
+    one, other = first.again(name), second.again(name)
+    if one is None or other is None:
+        return float("nan")
+    chance = (first.chance(name, q.classes) or 0.0, second.chance(name, q.classes) or 0.0)
+    values = (first.mean(name), second.mean(name))
+    return difference_error(name, values, (one, other), chance=chance, n=q.n)
 
 
 def published(X: np.ndarray, q: Question, nested_result: Crossed) -> Published:

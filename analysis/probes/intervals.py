@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.refitted_interval import Refitted, nearness, refitted_interval
+from analysis.refitted_interval import Function, Refitted, nearness, refitted_interval
 from analysis.results import Interval
-
-Function = Callable[[np.ndarray | float], np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Again:
-    """A metric fitted anew: under each fold draw [R], in halves [S, 2, F], to permuted outcomes [B, r] or None."""
-
-    repeats: np.ndarray
-    halves: np.ndarray
-    null: np.ndarray | None
-
-    def on(self, change: Function) -> Again:
-        return Again(
-            change(self.repeats), change(self.halves), None if self.null is None else change(self.null)
-        )
-
-    def minus(self, other: Again) -> Again:
-        null = None if self.null is None or other.null is None else self.null - other.null
-        return Again(self.repeats - other.repeats, self.halves - other.halves, null)
-
-    def refitted(self) -> Refitted:
-        return Refitted.of(self.repeats, self.halves, self.null)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +53,7 @@ def scale_of(name: str, n: int, classes: int = 0) -> Scale:
 
 
 def metric_interval(
-    name: str, estimate: float, again: Again, *, chance: float | None, n: int, classes: int = 0
+    name: str, estimate: float, again: Refitted, *, chance: float | None, n: int, classes: int = 0
 ) -> Interval | None:
     """95 % interval of a metric, or None.
 
@@ -86,17 +62,16 @@ def metric_interval(
     """
     scale = scale_of(name, n, classes)
     own = again.on(scale.to)
-    fitted = own.refitted()
     # R² divides by the cohort's own mean square, which is (n − 1) / n of the variance
     shift = -np.log(n / (n - 1)) if name == "r2" else 0.0
     P, start, bias = 0.0, 0.0, 0.0
     if own.null is not None and name != "mae":  # an error varies without any relation too, as the patients do
-        P, centre = fitted.null_variance(), float(own.null.mean()) - shift
+        P, centre = own.null_variance(), float(own.null.mean()) - shift
         start = centre if chance is None else float(scale.to(chance))
         bias = centre - start
     found = refitted_interval(
         float(scale.to(estimate)) - shift,
-        variance=fitted.variance(),
+        variance=own.variance(),
         null_variance=P,
         chance=start,
         bias=bias,
@@ -108,7 +83,12 @@ def metric_interval(
 
 
 def difference_error(
-    name: str, values: tuple[float, float], pair: tuple[Again, Again], *, chance: tuple[float, float], n: int
+    name: str,
+    values: tuple[float, float],
+    pair: tuple[Refitted, Refitted],
+    *,
+    chance: tuple[float, float],
+    n: int,
 ) -> float:
     """Standard error of the difference of a metric between two embeddings refitted alike (delta method).
 
@@ -117,12 +97,12 @@ def difference_error(
     scale = scale_of(name, n)
     on = [r.on(scale.to) for r in pair]
     a, b = (r.on(_times(float(scale.slope(c)))) for r, c in zip(on, values, strict=True))
-    apart = a.minus(b).refitted()
+    apart = a.minus(b)
     if apart.null is None or name == "mae":
         return float(np.sqrt(apart.variance()))
     w = 1.0
     for r, value, start in zip(on, values, chance, strict=True):
-        w *= float(nearness(scale.to(value), float(scale.to(start)), r.refitted().null_variance()))
+        w *= float(nearness(scale.to(value), float(scale.to(start)), r.null_variance()))
     P, H = apart.null_variance(), apart.variance()
     return float(np.sqrt(w * P + (1 - w) * H))
 

@@ -243,6 +243,17 @@ def test_halves_are_refitted_and_scored_among_themselves(
         assert again["r2"][0, half] == pytest.approx([sk.r2_score(v, p)] * 2, abs=1e-9)
 
 
+def test_an_embedding_that_stands_twice_costs_the_others_no_interval(rng: np.random.Generator) -> None:
+    X, y = _classes(rng)
+    r = probe(
+        {"a": X, "again": X, "noise": rng.standard_normal(X.shape)}, y.astype(str), repeats=2, splits=10
+    )
+    gaps = {(g.first, g.second): g for g in r.differences}
+    same, other = gaps["embedding 1", "embedding 2"], gaps["embedding 1", "embedding 3"]
+    assert (same.difference, same.ci, same.p_value) == (0.0, (0.0, 0.0), 1.0)
+    assert other.ci[0] < other.difference < other.ci[1]
+
+
 def test_refits_permute_whole_outcomes(rng: np.random.Generator) -> None:
     truth = np.column_stack([rng.exponential(1, 40), rng.integers(0, 2, 40)])
     q = Question("survival", "linear", truth, 0, 0)
