@@ -222,7 +222,7 @@ def load_cohort(
         rows=_rows_of(rows, np.asarray(pd.Index(row_ids).isin(common))),
         feature_names=_feature_names(held),
         lost=lost_frame(lost),
-        warnings=(*_of_weights(caution), *sentences(lost), *_without_id(table)),
+        warnings=(*of_weights(caution, "this embedding"), *sentences(lost), *_without_id(table)),
         name=name or _cohort_name(table.source, where),
         id_column=id_column,
         embedding_id=held.embedding_id,
@@ -236,8 +236,9 @@ def load_cohort(
     return _finite(_filtered(cohort, where))
 
 
-def _of_weights(caution: str | None) -> tuple[str, ...]:
-    return () if caution is None else (f"the weights behind this embedding are {caution}",)
+def of_weights(caution: str | None, which: str) -> tuple[str, ...]:
+    """The warning of an embedding whose weights have learnt nothing of patients; none of others."""
+    return () if caution is None else (f"the weights behind {which} are {caution}",)
 
 
 def _rows_of(frame: pd.DataFrame, wanted: np.ndarray) -> pd.DataFrame:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def in_every_embedding(data: Any, against: Mapping[str, np.ndarray | Cohort]) -> Any:
     """A cohort without the patients whom another embedding lacks (they are listed as lost); arrays as they are."""
-    from analysis.cohort import Cohort
+    from analysis.cohort import Cohort, of_weights
 
     for name, other in against.items():
         if isinstance(data, Cohort) != isinstance(other, Cohort):
@@ -29,9 +29,8 @@ def in_every_embedding(data: Any, against: Mapping[str, np.ndarray | Cohort]) ->
             held = np.isin(data.patient_id.astype(str), other.patient_id.astype(str))
             reason = f"not in embedding {name}"
             data = data.keep(held, {int(i): reason for i in np.flatnonzero(~held)})
-            if other.weights_caution is not None:
-                said = f"the weights behind embedding {name} are {other.weights_caution}"
-                data = dataclasses.replace(data, warnings=(*data.warnings, said))
+            said = of_weights(other.weights_caution, f"embedding {name}")
+            data = dataclasses.replace(data, warnings=(*data.warnings, *said))
     return data
 
 

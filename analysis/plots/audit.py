@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from analysis.audit import AuditResult
     from analysis.audits.result import FieldRow
 
-_MOST_ROWS = 16
 _KINDS = {CONFOUNDS: 1, READABLE: 0}
 
 
@@ -59,7 +58,7 @@ def _ledger_rows(result: AuditResult) -> list[ForestRow]:
                 _remark(f, result.draws),
                 _KINDS.get(f.verdict, 2),
             )
-            for f in result.fields[:_MOST_ROWS]
+            for f in result.fields
         ]
     )
 

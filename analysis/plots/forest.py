@@ -118,10 +118,13 @@ def that_fit(rows: Sequence[ForestRow]) -> list[ForestRow]:
     return list(rows[:kept])
 
 
-def not_drawn(total: int, rows: Sequence[ForestRow], what: str = "rows") -> list[str]:
-    """The note of a figure that shows fewer rows than there are."""
+def not_drawn(total: int, rows: Sequence[ForestRow], what: str) -> list[str]:
+    """The note of a figure that shows fewer rows than there are; what: they, in the plural."""
     more = total - len(rows)
-    return [f"{more} more {what} {'are' if more > 1 else 'is'} in the table."] if more > 0 else []
+    if more <= 0:
+        return []
+    of_them = f"{what.removesuffix('s')} is" if more == 1 else f"{what} are"
+    return [f"{more} more {of_them} in the table."]
 
 
 def _parts(rows: Sequence[ForestRow]) -> list[list[str]]:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from analysis.gradient.result import StageGradientResult
 
-_MOST_ROWS = 18
-
 
 def controls_forest(result: StageGradientResult, *, width: Width = "single") -> go.Figure:
     """Concordance of the embedding, of a permuted stage, of random weights, of size, and without each group."""
@@ -35,7 +33,7 @@ def controls_forest(result: StageGradientResult, *, width: Width = "single") -> 
         "Bars: 95 % intervals; for the permuted stage, the central 95 % of the permutations. p: permutation tests "
         f"with refits; the embedding's with {result.trend.permutations:,}.",
         *skipped,
-        *not_drawn(len(everything), rows, "groups left out"),
+        *not_drawn(len(everything), rows, "left-out groups"),
     ]
     caption = (
         f"Controls of the stage gradient ({result.n} patients): "
@@ -105,7 +103,7 @@ def _fields(result: StageGradientResult) -> list[ForestRow]:
     if not fields:
         raise AnalysisError("no recorded field was read from this embedding: there is nothing to draw")
     rows = []
-    for f in sorted(fields, key=lambda f: (f["p_holm"], -_strength(f), f["name"]))[:_MOST_ROWS]:
+    for f in sorted(fields, key=lambda f: (f["p_holm"], -_strength(f), f["name"])):
         category = f["kind"] == "category"
         ends, value = f["ci"], _strength(f)
         ci = None if ends is None else (2 * ends[0] - 1, 2 * ends[1] - 1) if category else (ends[0], ends[1])

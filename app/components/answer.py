@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import jobs, state
+from app.components.data_marks import show_data_marks
 from app.components.export_button import show_downloads
 from app.components.figures import show_figures
 from app.components.plain_text import literal
@@ -42,10 +43,7 @@ def is_wanted(page: str, question: Any, *, takes: str) -> bool:
 def show_verdict_line(result: Result) -> None:
     """The verdict in words, with a mark on synthetic data."""
     with st.container(border=True, key="verdict"):
-        if result.provenance.synthetic:
-            st.badge("synthetic data", icon=":material/science:", color="orange")
-        if result.provenance.weights_caution:
-            st.badge("random or test weights", icon=":material/casino:", color="red")
+        show_data_marks(result.provenance)
         st.markdown(f"#### {literal(result.verdict[:1].upper() + result.verdict[1:])}.")
 
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from analysis.audits.stamp import audit_verdict
 from analysis.cohort import Cohort
+from app.components.data_marks import show_data_marks
 from app.components.plain_text import literal
 
 RESEARCH_ONLY = "Research use only, not for diagnosis"
@@ -15,10 +16,7 @@ def show_banner(cohort: Cohort | None, *, total: int | None = None) -> None:
     """Encoder, licence, cohort and size, whether data are synthetic; without a cohort only the purpose."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="banner"):
         if cohort is not None:
-            if cohort.synthetic:
-                st.badge("SYNTHETIC DATA", icon=":material/science:", color="orange")
-            if cohort.weights_caution:
-                st.badge("RANDOM OR TEST WEIGHTS", icon=":material/casino:", color="red")
+            show_data_marks(cohort, capitals=True)
             count = (
                 f"{cohort.n} of {total} patients" if total not in (None, cohort.n) else f"{cohort.n} patients"
             )

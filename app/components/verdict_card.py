@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.components.data_marks import show_data_marks
 from app.components.plain_text import literal
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ def show_verdict(result: StageGradientResult) -> None:
             _badge(result.strict.verdict)
             if adjusters is not None:
                 _badge(adjusters.verdict)
-            if result.provenance.synthetic:
-                st.badge("synthetic data", icon=":material/science:", color="orange")
-            if result.provenance.weights_caution:
-                st.badge("random or test weights", icon=":material/casino:", color="red")
+            show_data_marks(result.provenance)
         st.markdown(f"#### {literal(result.verdict[:1].upper() + result.verdict[1:])}.")
         patients, embedding, alone, added = st.columns(4, gap="small")
         with patients:
