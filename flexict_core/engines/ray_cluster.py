@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -86,6 +87,7 @@ def _not_joined(address: str, why: object) -> InputError:
     )
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of whatever decides the numbers of a row; all machines of a cluster need the same."""
     found = {}

@@ -120,4 +120,6 @@ def test_machines_with_other_libraries_are_refused_before_a_row_is_read(
     monkeypatch.setattr(
         ray_cluster, "version", lambda name: (_ for _ in ()).throw(ray_cluster.PackageNotFoundError)
     )
+    versions.cache_clear()
     assert "numpy not at all instead of" in str(other_versions(mine))
+    versions.cache_clear()
