@@ -30,10 +30,7 @@ Method = Literal["umap", "pca", "tsne"]
 _FEWEST = 5  # trustworthiness needs k < n / 2, and k = 1 says nothing
 _JUDGED = 3000  # patients on whom the picture is judged at most: the check needs all pairs
 OTHER_SEEDS = 2  # further pictures whose neighbourhoods are compared with the first's
-_MANY, _FEW_DIMENSIONS = (
-    20_000,
-    4096,
-)  # patients above which, and dimensions up to which, PCA goes by the covariance
+_MANY, _FEW_DIMENSIONS = 20_000, 4096  # more patients of no more dimensions: PCA goes by the covariance
 _MOST_REDRAWN = 20_000  # patients up to which the picture is drawn again unless asked for
 
 
@@ -240,9 +237,8 @@ def _principal(points: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[float, 
     if np.ptp(points, axis=0).max() <= 1e-12 * max(np.abs(points).max(), 1.0):
         raise AnalysisError(f"all {len(points)} embeddings are equal: there is nothing to project")
     if len(points) > _MANY and points.shape[1] <= _FEW_DIMENSIONS:
-        solver = (
-            "covariance_eigh"  # exact too: of 266,227 × 864 in seconds, where a decomposition takes minutes
-        )
+        # exact too: of 266,227 × 864 in seconds, where a decomposition takes minutes
+        solver = "covariance_eigh"
     else:
         solver = "full" if min(points.shape) <= 1000 else "arpack"
     pca = PCA(n_components=2, svd_solver=solver, random_state=seed)

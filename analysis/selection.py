@@ -87,9 +87,8 @@ def compare_selection(
     import pandas as pd
 
     chosen = [str(p) for p in selected]
-    at = pd.Index([str(p) for p in cohort.patient_id], dtype=object).get_indexer(
-        chosen
-    )  # by hash; −1: not there
+    everyone = pd.Index([str(p) for p in cohort.patient_id], dtype=object)
+    at = everyone.get_indexer(chosen)  # by hash; −1: not there
     if (at < 0).any():
         unknown = sorted({chosen[i] for i in np.flatnonzero(at < 0)})
         raise AnalysisError(

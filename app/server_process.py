@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 
 from app import state
@@ -49,7 +49,7 @@ def warm_up(config: state.AppConfig) -> None:
     projection_ahead(cohort, config)
     row = next(cohort.rows.itertuples(index=False))
     with suppress(FlexictError):  # embeddings without images are a cohort too
-        loaders.read_case(row)
+        loaders.ct_case(row, waiting=nullcontext())
     question = loaders.question("project", cohort, "pca")
     while jobs.shelf().running(question):
         time.sleep(_POLL_S)

@@ -40,7 +40,14 @@ def colour_on_dark(colour: str) -> str:
     if not colour.startswith("#"):
         return _moved([colour]).get(colour, colour)
     text = f"rgb{hex_to_rgb(colour)}"
-    red, green, blue = (round(float(v)) for v in _moved([text]).get(text, text)[4:-1].split(","))
+    return as_hex(_moved([text]).get(text, text))
+
+
+def as_hex(colour: str) -> str:
+    """A colour of the palettes, "#rrggbb" or "rgb(…)", as "#rrggbb"."""
+    if colour.startswith("#"):
+        return colour
+    red, green, blue = (round(float(v)) for v in colour.removeprefix("rgb(").removesuffix(")").split(","))
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 

@@ -75,26 +75,13 @@ def _show_many(
     webgl.show(
         drawn,
         painted,
-        marked=_marked(result, everyone, who, st.session_state["_map-highlight"]),
+        marked=loaders.drawn_mask(cohort, result, everyone, st.session_state["_map-highlight"]),
         alt=alt,
         key=key,
         on_selected=lambda: _take_rows(key, drawn, result, everyone),
     )
     if message := webgl.trust_line(result):
         st.caption(message)
-
-
-@st.cache_data(show_spinner=False, max_entries=12)
-def _marked(
-    _result: ProjectionResult, _everyone: state.Ids, cohort_key: tuple[str, ...], highlighted: str | None
-) -> np.ndarray:
-    """Which patients of the picture [n] are highlighted."""
-    if highlighted is None:
-        return np.zeros(_result.n, dtype=bool)
-    import pandas as pd
-
-    chosen = state.unpack_selection(_everyone, highlighted)
-    return np.asarray(pd.Index(_result.patient_id.astype(str), dtype=object).isin(chosen))
 
 
 def _take_rows(key: str, drawn: webgl.Points, result: ProjectionResult, everyone: state.Ids) -> None:

@@ -116,7 +116,7 @@ def _show_composition(cohort: Cohort, inside: np.ndarray, config: state.AppConfi
         columns = list(dict.fromkeys([*first, *levels]))
         column = st.selectbox("Counts of", columns, key="map-counts-of")
         order = loaders.stage_order(cohort, column, config) or ()
-        counts = _counts(cohort, inside, loaders.cohort_key(cohort), inside.tobytes(), column, tuple(order))
+        counts = loaders.composition(cohort, inside, column, tuple(order))
         show_table(_worded(counts), "selection-counts", download=counts.table())
         keep_exhibit(f"selection by {column}", result=counts, cohort=cohort)
     if cohort.n > _ASK_ABOVE and not st.toggle("Compare with the rest in every column", key="contrast"):
@@ -176,20 +176,6 @@ def _show_pictures(cohort: Cohort, inside: np.ndarray) -> None:
             with column:
                 show_thumbnail(cohort, patient, WINDOWS["Soft tissue"])
                 st.caption(literal(patient))
-
-
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _counts(
-    _cohort: Cohort,
-    _inside: np.ndarray,
-    key: tuple[str, ...],
-    selected: bytes,
-    column: str,
-    order: tuple[str, ...],
-) -> SelectionResult:
-    from analysis.selection import compare_selection
-
-    return compare_selection(_cohort, _cohort.patient_id[_inside], column=column, order=order)
 
 
 def _worded(counts: SelectionResult) -> pd.DataFrame:

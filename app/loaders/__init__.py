@@ -33,7 +33,7 @@ from app.loaders.cohorts import (
 )
 from app.loaders.columns import Columns, category_levels, colouring, columns, plottable_columns, stage_order
 from app.loaders.images import ct_case, image_paths, read_case
-from app.loaders.selected import contrast, selected_mask, selection_survival
+from app.loaders.selected import composition, contrast, drawn_mask, selected_mask, selection_survival
 
 __all__ = [
     "AuditSettings",
@@ -49,9 +49,11 @@ __all__ = [
     "cohort_of",
     "colouring",
     "columns",
+    "composition",
     "contrast",
     "ct_case",
     "current_cohort",
+    "drawn_mask",
     "embeddings",
     "gradient",
     "image_paths",

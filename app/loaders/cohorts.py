@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from flexict_core.store import EmbeddingInfo
 
 Stamp = tuple[tuple[str, int, int], ...]
-_KEYS: dict[
-    int, tuple[weakref.ref[Any], tuple[str, ...]]
-] = {}  # to hash 266,227 IDs takes a tenth of a second
+# to hash 266,227 IDs takes a tenth of a second
+_KEYS: dict[int, tuple[weakref.ref[Any], tuple[str, ...]]] = {}
 _MOST_KEYS = 64
 _COHORTS: Held[Cohort] = Held(most=16, most_mb=3072)  # 266,227 vectors of 864 numbers are 880 MB
 
@@ -88,27 +88,30 @@ def _stamps(config: state.AppConfig) -> Stamp:
     return (*store_stamp(config.store), *stamp(config.clinical))
 
 
-def _cohort(config: state.AppConfig, embedding: str, where: tuple[str, ...], stamps: Stamp) -> Cohort:
-    def make() -> Cohort:
-        with st.spinner("Joining embeddings and clinical table…"):
-            return _load(config, embedding, where)
-
-    return _COHORTS.get((config, embedding, where, stamps), make)
-
-
 def held_cohort(config: state.AppConfig, embedding: str) -> Cohort:
     """All patients of an embedding, outside of any page; held for the pages."""
-    key = (config, embedding, (), _stamps(config))
-    return _COHORTS.get(key, lambda: _load(config, embedding, ()))
+    return _cohort(config, embedding, (), _stamps(config), waiting=nullcontext())
 
 
-def _load(config: state.AppConfig, embedding: str, where: tuple[str, ...]) -> Cohort:
+def _cohort(
+    config: state.AppConfig,
+    embedding: str,
+    where: tuple[str, ...],
+    stamps: Stamp,
+    *,
+    waiting: AbstractContextManager[Any] | None = None,
+) -> Cohort:
+    """waiting: what is shown meanwhile, a spinner unless told."""
     from analysis.cohort import load_cohort
 
-    return load_cohort(
-        config.store, embedding, config.clinical, id_column=config.id_column, where=where,
-        id_replace=config.id_replace,
-    )  # fmt: skip
+    def make() -> Cohort:
+        with waiting or st.spinner("Joining embeddings and clinical table…"):
+            return load_cohort(
+                config.store, embedding, config.clinical, id_column=config.id_column, where=where,
+                id_replace=config.id_replace,
+            )  # fmt: skip
+
+    return _COHORTS.get((config, embedding, where, stamps), make)
 
 
 def _selected_cohort(

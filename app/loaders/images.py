@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ def image_paths(row: Any) -> tuple[Path, Path | None]:
     return paths[0], paths[1]  # type: ignore[return-value]
 
 
-def ct_case(row: Any) -> CtCase:
-    """The CT and mask of a store row; the last few stay in memory."""
+def ct_case(row: Any, *, waiting: AbstractContextManager[Any] | None = None) -> CtCase:
+    """The CT and mask of a store row; the last few stay in memory. waiting: shown meanwhile, a spinner unless told."""
     image, mask = image_paths(row)
 
     def make() -> CtCase:
-        with st.spinner("Reading the CT…"):
+        with waiting or st.spinner("Reading the CT…"):
             return read_case(row)
 
     stamps = (*stamp(image), *(stamp(mask) if mask else ()))

@@ -37,6 +37,7 @@ def on_dark(painted: Palette) -> Palette:
 
 def palette(colour: Colouring | None, n: int) -> Palette:
     """`legend` counts every category, or every quarter of the scale of a number; missing values last."""
+    from analysis.plots.on_dark import as_hex
     from analysis.plots.projection import MISSING, OTHER
     from analysis.plots.theme import MISSING_COLOUR, category_style, ordered_colours
 
@@ -54,7 +55,7 @@ def palette(colour: Colouring | None, n: int) -> Palette:
     )
     if not colour.ordered:
         fills = [MISSING_COLOUR if name == OTHER else fill for name, fill in zip(names, fills, strict=True)]
-    fills = [_hex(fill) for fill in fills]
+    fills = [as_hex(fill) for fill in fills]
     codes = np.full(n, len(names), np.uint8)
     legend = []
     for code, (name, fill) in enumerate(zip(names, fills, strict=True)):
@@ -69,6 +70,7 @@ def palette(colour: Colouring | None, n: int) -> Palette:
 def _scale(numbers: np.ndarray) -> Palette:
     from plotly.colors import sample_colorscale
 
+    from analysis.plots.on_dark import as_hex
     from analysis.plots.projection import MISSING
     from analysis.plots.theme import MISSING_COLOUR
 
@@ -77,7 +79,7 @@ def _scale(numbers: np.ndarray) -> Palette:
     steps = (numbers[known] - low) / ((high - low) or 1.0) * _STEPS
     codes = np.full(len(numbers), _STEPS, np.uint8)
     codes[known] = np.minimum(steps.astype(int), _STEPS - 1)
-    fills = tuple(_hex(c) for c in sample_colorscale("Viridis", list(np.linspace(1, 0, _STEPS))))
+    fills = tuple(as_hex(c) for c in sample_colorscale("Viridis", list(np.linspace(1, 0, _STEPS))))
     ticks = [f"{v:.4g}" for v in np.linspace(low, high, _TICKS)]
     legend = []
     each = _STEPS // _INTERVALS
@@ -95,10 +97,3 @@ def _scale(numbers: np.ndarray) -> Palette:
 
 def _entry(code: int, colour: str, name: str, n: int) -> dict[str, Any]:
     return {"code": code, "colour": colour, "name": name, "text": f"{name} (n = {n:,})"}
-
-
-def _hex(colour: str) -> str:
-    if colour.startswith("#"):
-        return colour
-    red, green, blue = (round(float(v)) for v in colour.removeprefix("rgb(").removesuffix(")").split(","))
-    return f"#{red:02x}{green:02x}{blue:02x}"
