@@ -10,13 +10,12 @@ too. A page that shows an error, another's patients or another's results is a co
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from pathlib import Path
 
 from tests.benchmarks.measurements import Measurement, record
 from tests.serving.crowd import Reader, visit_all
-from tests.serving.server import served
+from tests.serving.server import cohort_parser, served
 
 _COLUMNS = 8  # at most, whose values are filters and colours
 
@@ -51,12 +50,7 @@ def readers(clinical: Path, *, id_column: str, stage: str, order: str, count: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--clinical", type=Path, required=True)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--stage", required=True)
-    parser.add_argument("--order", required=True)
+    parser = cohort_parser(__doc__)
     parser.add_argument("--sessions", type=int, default=50)
     asked = parser.parse_args()
     crowd = readers(

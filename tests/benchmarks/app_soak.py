@@ -10,18 +10,16 @@ standard error is that of the means of 10 blocks, for neighbouring measurements 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests.benchmarks.measurements import Measurement, record
 from tests.serving.chromium import FLAGS
-from tests.serving.server import Server, served
+from tests.serving.server import Server, cohort_parser, served
 from tests.serving.session import Session
 
 BAR = 0.02  # MB an interaction
@@ -106,10 +104,7 @@ def slope(memory: list[float]) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--clinical", type=Path, required=True)
-    parser.add_argument("--id", required=True)
+    parser = cohort_parser(__doc__, stage=False)
     parser.add_argument("--interactions", type=int, default=1000)
     parser.add_argument("--browser", action="store_true", help="click in headless Chromium")
     asked = parser.parse_args()

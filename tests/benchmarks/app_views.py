@@ -9,16 +9,14 @@ stands there: points on the map, the three planes, the question's form. Headless
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measurements import Measurement, record
 from tests.serving.chromium import FLAGS
-from tests.serving.server import served
+from tests.serving.server import cohort_parser, served
 
 BAR_S = 2.0
 USEFUL = {  # what the page is for, as a selector
@@ -67,12 +65,7 @@ def switched(tab: Any, page: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--clinical", type=Path, required=True)
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--stage", required=True)
-    parser.add_argument("--order", required=True)
+    parser = cohort_parser(__doc__)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
     from playwright.sync_api import sync_playwright

@@ -12,15 +12,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +24,7 @@ import numpy as np
 
 from tests.benchmarks.measurements import Measurement, record
 from tests.serving.chromium import FLAGS
+from tests.serving.server import served
 
 LIMITS = {"first view": 6.0, "colour change": 1.5, "lasso": 1.5}
 # Resolves with the first frame in which the map is drawn and its stamp is not `before`: waiting for a locator would look
@@ -83,41 +79,6 @@ def write_cohort(home: Path, n: int, dim: int = 16) -> None:
     )
     table["score"] = np.round(X[:, 0] + rng.standard_normal(n), 3)
     table.to_csv(home / "clinical.csv", index=False)
-
-
-@contextmanager
-def served(home: Path) -> Iterator[str]:
-    """`flexict app` of the cohort on a free port; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "app.cli",
-        "app",
-        "--store",
-        home / "store",
-        "--clinical",
-        home / "clinical.csv",
-    ]
-    command += ["--id", "patient_id", "--port", port, "--stage", "stage", "--order", "I,II,III,IV"]
-    with subprocess.Popen(
-        [str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            while True:
-                try:
-                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-                    break
-                except OSError:
-                    if server.poll() is not None:
-                        raise RuntimeError("the server ended before it answered") from None
-                    time.sleep(0.2)
-            yield url
-        finally:
-            server.terminate()
 
 
 def timed(page: Any, act: Callable[[], Any], done: Callable[[], Any]) -> Timing:
@@ -220,7 +181,8 @@ def measure(n: int, runs: int, picture: Path | None) -> dict[str, list[Timing]]:
         home = Path(folder)
         write_cohort(home, n)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
-        with served(home) as url:
+        with served(home / "store", home / "clinical.csv", stage="stage", order="I,II,III,IV") as server:
+            url = server.url
             page, cold = first_view(browser, url)
             found["very first view of the server (reads the store, computes the PCA)"] = [Timing(cold)]
             page.close()

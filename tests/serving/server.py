@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
 import subprocess
 import sys
@@ -14,6 +15,16 @@ from pathlib import Path
 from typing import Any
 
 _PATIENCE_S = 60
+
+
+def cohort_parser(description: str | None, *, stage: bool = True) -> argparse.ArgumentParser:
+    """Arguments of a benchmark of the dashboard: the cohort to serve, with `stage` its stage and order too."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--clinical", type=Path, required=True)
+    for name in ("--id", *(("--stage", "--order") if stage else ())):
+        parser.add_argument(name, required=True)
+    return parser
 
 
 @dataclass(frozen=True)
