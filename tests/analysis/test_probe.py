@@ -245,11 +245,8 @@ def test_halves_are_refitted_and_scored_among_themselves(
 
 def test_an_embedding_that_stands_twice_costs_the_others_no_interval(rng: np.random.Generator) -> None:
     X, y = _classes(rng)
-    r = probe(
-        {"a": X, "again": X, "noise": rng.standard_normal(X.shape)}, y.astype(str), repeats=2, splits=10
-    )
-    gaps = {(g.first, g.second): g for g in r.differences}
-    same, other = gaps["embedding 1", "embedding 2"], gaps["embedding 1", "embedding 3"]
+    r = probe([X, X, rng.standard_normal(X.shape)], y.astype(str), repeats=2, splits=10)
+    same, other, _ = r.differences
     assert (same.difference, same.ci, same.p_value) == (0.0, (0.0, 0.0), 1.0)
     assert other.ci[0] < other.difference < other.ci[1]
 
