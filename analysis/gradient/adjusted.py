@@ -86,8 +86,13 @@ def adjusted_null(d: StageData, folds: Folds, *, permutations: int, rng: np.rand
         beyond=beyond,
         observed=float(_statistic(beyond, Q, d.y)[0]),
         conditional=null,
-        freedman_lane=_freedman_lane(
-            beyond, Q, d, probability=probability, permutations=permutations, rng=rng
+        freedman_lane=freedman_lane(
+            beyond,
+            Q,
+            d,
+            expected=probability @ np.arange(d.n_stages),
+            permutations=permutations,
+            rng=rng,
         ),
     )
 
@@ -154,30 +159,26 @@ def _statistic(beyond: CrossFit, Q: np.ndarray, Y: np.ndarray) -> np.ndarray:
     return np.divide(product, size, out=np.zeros_like(product), where=size > 0)
 
 
-def _freedman_lane(
+def freedman_lane(
     beyond: CrossFit,
     Q: np.ndarray,
     d: StageData,
     *,
-    probability: np.ndarray,
+    expected: np.ndarray,
     permutations: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """[B] statistics of (expected stage + permuted residual): the second opinion.
 
-    A stage spreads less where the adjusters all but name it, and residuals of unequal spread are not exchangeable: so
-    they are permuted in units of an SD, that of the model of stage given adjusters, its variance drawn halfway to
-    the mean of all (plain residuals reject too often where a stage is rare, fully scaled ones in cohorts of 30).
+    expected [n]: the mean stage given the adjusters. That of the model of stage given adjusters, which stays between
+    the first and the last stage: with a least-squares fit the test rejects too often where a stage is rare
+    (`tests/benchmarks/freedman_lane.py`).
     """
-    k = np.arange(d.n_stages)
-    expected = probability @ k
-    variance = np.maximum(probability @ k**2 - expected**2, 0.0)
-    spread = np.sqrt((variance + variance.mean()) / 2)
-    residual = (d.y - expected) / spread
+    residual = d.y - expected
     null = np.empty(0)
     for size in chunks(d.n, permutations):
-        drawn = permuted_columns(residual, size, rng, groups=d.groups) * spread[:, None]
-        null = np.append(null, _statistic(beyond, Q, expected[:, None] + drawn))
+        drawn = expected[:, None] + permuted_columns(residual, size, rng, groups=d.groups)
+        null = np.append(null, _statistic(beyond, Q, drawn))
     return null
 
 

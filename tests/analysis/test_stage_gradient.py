@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
+from sklearn.linear_model import LogisticRegression
 
 from analysis import stage_gradient
 from analysis.gradient import adjusted
@@ -88,15 +89,15 @@ def test_sizes_are_within_their_binomial_bands() -> None:
     assert (found["trend"] <= 0.05).mean() > 0.9  # what an unadjusted test would have claimed
 
 
-def test_permuted_residuals_are_in_units_of_a_spread_between_own_and_common(
+def test_residuals_are_permuted_about_the_stage_expected_by_the_model_of_stage_given_adjusters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A stage that the adjuster all but names is not redrawn as one that it leaves open. Its variance is p (1 − p)."""
+    """Its mean lies between the first and the last stage, which a least-squares fit leaves where a stage is rare."""
     rng = np.random.default_rng(0)
-    open_ = np.arange(300) % 3 == 0
-    codes = np.where(open_, np.arange(300) % 2, np.arange(300) % 25 == 1)
-    X, table = rng.standard_normal((300, 5)), pd.DataFrame({"scanner": np.where(open_, "A", "B")})
-    d = gather(X, codes.astype(str), order=["0", "1"], adjust=table, groups=None, patients=None)
+    size = rng.standard_normal(120)
+    codes = (size > 1.2).astype(int) + (size > 1.8)
+    X, table = rng.standard_normal((120, 5)), pd.DataFrame({"size": size + 0.3 * rng.standard_normal(120)})
+    d = gather(X, codes.astype(str), order=["0", "1", "2"], adjust=table, groups=None, patients=None)
     seen: list[np.ndarray] = []
 
     def recorded(beyond: object, Q: np.ndarray, Y: np.ndarray) -> np.ndarray:
@@ -104,16 +105,16 @@ def test_permuted_residuals_are_in_units_of_a_spread_between_own_and_common(
         return np.zeros(seen[-1].shape[1])
 
     monkeypatch.setattr(adjusted, "_statistic", recorded)
-    adjusted.adjusted_null(d, repeated_folds(300), permutations=999, rng=rng)
+    null = adjusted.adjusted_null(d, repeated_folds(120), permutations=999, rng=rng)
+    model = LogisticRegression(C=10.0, max_iter=5000, tol=1e-8).fit(null.basis.matrix, codes)
+    expected = model.predict_proba(null.basis.matrix) @ [0, 1, 2]
     second = seen[-1]
-    assert second.shape == (300, 999)
-    p = np.where(open_, codes[open_].mean(), codes[~open_].mean())
-    own = p * (1 - p)
-    unit = (own + own.mean()) / 2
-    expected = unit * np.mean(own / unit)
-    for rows in (open_, ~open_):
-        assert second[rows].mean() == pytest.approx(p[rows][0], abs=0.01)
-        assert second[rows].var(axis=1).mean() == pytest.approx(expected[rows][0], rel=0.03)
+    residuals = np.sort(codes - expected)
+    np.testing.assert_allclose(
+        np.sort(second - expected[:, None], axis=0), residuals[:, None] + 0 * second, atol=1e-3
+    )
+    Q = np.linalg.qr(np.column_stack([np.ones(120), null.basis.matrix]))[0]
+    assert (Q @ (Q.T @ codes)).min() < 0  # a least-squares fit would expect less than the first stage
 
 
 def test_the_interval_excludes_one_half_when_the_test_rejects() -> None:

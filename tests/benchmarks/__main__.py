@@ -72,6 +72,7 @@ class Benchmark:
 _STUDY = "--store {demo}/store --clinical {demo}/cohort/clinical.csv --id patient_id"
 BENCHMARKS = (
     Benchmark("calibration", "--runs 20 --interval-runs 5 --out {out}", "--out {out}"),
+    Benchmark("freedman_lane", "--runs 20"),
     Benchmark("power_curves", "--runs 5 --out {out}", "--out {out}"),
     Benchmark("gradient_coverage", "--runs 10 --out {out}", "--out {out}"),
     Benchmark("gradient_speed"),
