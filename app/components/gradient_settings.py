@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from analysis.cohort import Cohort
 
 NO_GROUP = "(none)"
+
+# Names whose order by letter is that of the stages: with a number in them, or a Roman one up to VIII
+_RISING = re.compile(r".*\d.*|(stage )?(i{1,3}|iv|vi{0,3})[a-d]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ def _choose_order(config: state.AppConfig, stage: str, levels: list[str]) -> str
         on_change=_restart,
     )
     state.update(order=order if order != prefilled else None)
+    told = stage == config.stage and bool(config.order)
+    if order == ",".join(levels) and not told and not all(map(_RISING.fullmatch, levels)):
+        st.caption(":material/sort_by_alpha: By letter so far: put the earliest stage first.")
     return order
 
 

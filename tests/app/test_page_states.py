@@ -92,6 +92,20 @@ def test_one_patient_is_no_fault(page: str, visit: Open, tmp_path: Path) -> None
     assert "error of its own" not in words(at)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"), [(["Low", "High"], True), (["II", "III"], False), (["pT2", "pT3"], False)]
+)
+def test_an_order_that_is_only_the_alphabet_s_is_called_so(
+    values: list[str], said: bool, visit: Open, tmp_path: Path
+) -> None:
+    ids = [f"P{i}" for i in range(12)]
+    at = visit("stage_gradient", _store(tmp_path, ids, grade=values * 6))
+    assert at.text_input(key="view-order").value == ",".join(sorted(values))
+    assert ("By letter so far" in words(at)) is said
+    at.text_input(key="view-order").set_value(",".join(sorted(values, reverse=True))).run()
+    assert "By letter so far" not in words(at)
+
+
 def test_two_sessions_do_not_share_their_view(visit: Open, planted: dict[str, Any]) -> None:
     first = visit("map", planted, where=["scanner=S1"])
     second = visit("map", planted)
